@@ -1,0 +1,264 @@
+//! Where, when, how much, how it ended, and how we know.
+
+use crate::{Mono, Process, Stamp};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Names one connection, from open to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// The epoch in which the recorder first saw it.
+    pub epoch: u64,
+    /// Counts the connections of that epoch, from 1.
+    pub ordinal: u64,
+}
+
+/// One moment in the life of one connection.
+///
+/// The close alone tells the whole story: whoever reads only closes misses nothing but the
+/// connections that are still open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Which connection.
+    pub id: ConnectionId,
+    /// Which moment of its life.
+    pub phase: Phase,
+    /// When that moment was.
+    pub at: Stamp,
+    /// Who made it, or accepted it.
+    pub process: Option<Arc<Process>>,
+    /// How we know who.
+    pub attribution: Attribution,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Which side began.
+    pub direction: Direction,
+    /// This machine's side.
+    pub local: Endpoint,
+    /// The other side.
+    pub remote: Endpoint,
+    /// Inode of the network namespace, which tells containers apart.
+    pub network_namespace: Option<u32>,
+    /// When the attempt began, or the first packet came.
+    pub opened: Option<Mono>,
+    /// When the handshake was done.
+    pub established: Option<Mono>,
+    /// How much.
+    pub traffic: Traffic,
+    /// Smoothed round-trip time at the close, in microseconds.
+    pub rtt_us: Option<u32>,
+    /// Segments sent again.
+    pub retransmits: Option<u32>,
+    /// Process that closed the socket last, where it is not `process`.
+    pub closer_pid: Option<u32>,
+    /// How the recorder came to know of the connection.
+    pub origin: Origin,
+}
+
+/// Which moment of a connection's life a record tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It is established; for datagrams, the first packet passed.
+    Open,
+    /// It lives on.
+    Update,
+    /// It is over.
+    Close(Ending),
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// In our words.
+    pub outcome: Outcome,
+    /// In the system's: the `errno` of the socket.
+    pub errno: Option<i32>,
+}
+
+/// How a connection ended, in words that mean the same on every platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Both sides finished, or the socket was closed without an error.
+    Closed,
+    /// One side tore it down.
+    Reset,
+    /// The other side said no.
+    Refused,
+    /// Nobody answered, or the answers stopped.
+    TimedOut,
+    /// There was no way there.
+    Unreachable,
+    /// The process gave up before it was established.
+    Aborted,
+    /// It failed in another way; `errno` says which.
+    Failed,
+    /// It is gone, but its end was not seen.
+    Reaped,
+    /// The flow table was full and let go of it while it lived.
+    Evicted,
+    /// No packet passed for the idle time of datagram flows.
+    Idle,
+    /// The platform cannot tell.
+    Unknown,
+}
+
+/// One side of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Address; an IPv4 address in IPv6 clothes is written as IPv4.
+    pub address: Option<IpAddr>,
+    /// Port.
+    pub port: Option<u16>,
+}
+
+/// How much passed, and how well we know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Application bytes sent.
+    pub bytes_out: Option<u64>,
+    /// Application bytes received.
+    pub bytes_in: Option<u64>,
+    /// Packets or segments with data sent.
+    pub packets_out: Option<u64>,
+    /// Packets or segments with data received.
+    pub packets_in: Option<u64>,
+    /// How well we know.
+    pub quality: ByteQuality,
+}
+
+/// How well byte counts are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ByteQuality {
+    /// Not told.
+    #[default]
+    Unknown,
+    /// Counted by the kernel from the first byte to the last.
+    Exact,
+    /// Counted by the kernel up to this record; more may follow.
+    SoFar,
+    /// A lower bound: counting began late or stopped early.
+    AtLeast,
+}
+
+/// Transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Transmission Control Protocol, 6.
+    Tcp,
+    /// User Datagram Protocol, 17.
+    Udp,
+    /// Another, by its number in the registry of IP protocols.
+    Other(u8),
+}
+
+impl Protocol {
+    /// The number in the registry of IP protocols.
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Other(number) => number,
+        }
+    }
+
+    /// The protocol of a number.
+    pub fn from_number(number: u8) -> Protocol {
+        match number {
+            6 => Protocol::Tcp,
+            17 => Protocol::Udp,
+            other => Protocol::Other(other),
+        }
+    }
+}
+
+/// Which side began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// This machine began.
+    Outbound,
+    /// The other side began.
+    Inbound,
+    /// Not known, as for a socket that was there before the recorder.
+    Unknown,
+}
+
+/// How we know who.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attribution {
+    /// What told us.
+    pub source: IdentitySource,
+    /// How far that can be trusted.
+    pub confidence: Confidence,
+}
+
+impl Attribution {
+    /// What `source` says is worth what [`IdentitySource::confidence`] says.
+    pub fn from_source(source: IdentitySource) -> Attribution {
+        Attribution { source, confidence: source.confidence() }
+    }
+}
+
+/// What told us which process it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IdentitySource {
+    /// Nothing did.
+    None,
+    /// The process was in the kernel, connecting.
+    Connect,
+    /// The process was in the kernel, taking the connection from the listener.
+    Accept,
+    /// The process was in the kernel, sending or receiving on it for the first time.
+    FirstIo,
+    /// The process was in the kernel, binding the socket.
+    Bind,
+    /// The process was in the kernel, closing it.
+    Release,
+    /// The process that made the listening socket; another may have accepted.
+    Listener,
+    /// A process that held the socket when the recorder looked.
+    Snapshot,
+    /// A process that held the socket when the socket tables were polled.
+    SocketTable,
+}
+
+impl IdentitySource {
+    /// What this source can be trusted for.
+    pub fn confidence(self) -> Confidence {
+        match self {
+            IdentitySource::Connect
+            | IdentitySource::Accept
+            | IdentitySource::FirstIo => Confidence::Certain,
+            IdentitySource::Bind | IdentitySource::Release | IdentitySource::Listener => {
+                Confidence::Likely
+            }
+            IdentitySource::Snapshot | IdentitySource::SocketTable => Confidence::Guess,
+            IdentitySource::None => Confidence::Unknown,
+        }
+    }
+}
+
+/// How far an attribution can be trusted. The meanings are fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Confidence {
+    /// No process is named.
+    Unknown,
+    /// The process held the socket at one moment; another may have used it.
+    Guess,
+    /// The kernel named the process at a call that usually, not always, is the user's.
+    Likely,
+    /// The kernel named the process while it made the call.
+    Certain,
+}
+
+/// How the recorder came to know of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// It was watched from its beginning.
+    Live,
+    /// It was there before the recorder.
+    Snapshot,
+    /// It was found by polling: shorter ones were missed.
+    Sampled,
+    /// Its beginning was missed; its end told of it.
+    Inferred,
+}

@@ -1,0 +1,285 @@
+//! The wire format of protocol buffers, which is a public one: any language can read our bytes.
+//!
+//! Only what canonical records need: varints, byte strings and nested messages.
+//! Fields are written in rising order of number and never twice unless repeated, so that one
+//! record has one encoding. A field that is absent is unknown, which is not zero: a known zero is
+//! written.
+//!
+//! Format: <https://protobuf.dev/programming-guides/encoding/>.
+
+/// Writes fields to a buffer.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    /// Appends to `out`.
+    pub fn new(out: &'a mut Vec<u8>) -> Writer<'a> {
+        Writer { out }
+    }
+
+    /// An unsigned number.
+    #[inline]
+    pub fn uint(&mut self, field: u32, value: u64) {
+        self.key(field, KIND_VARINT);
+        self.varint(value);
+    }
+
+    /// An unsigned number that may be unknown.
+    #[inline]
+    pub fn uint_if(&mut self, field: u32, value: Option<impl Into<u64>>) {
+        if let Some(value) = value {
+            self.uint(field, value.into());
+        }
+    }
+
+    /// A signed number, small where it is near zero.
+    #[inline]
+    pub fn sint(&mut self, field: u32, value: i64) {
+        self.uint(field, ((value << 1) ^ (value >> 63)) as u64);
+    }
+
+    /// A byte string.
+    #[inline]
+    pub fn bytes(&mut self, field: u32, value: &[u8]) {
+        self.key(field, KIND_BYTES);
+        self.varint(value.len() as u64);
+        self.out.extend_from_slice(value);
+    }
+
+    /// A text that may be unknown.
+    #[inline]
+    pub fn text_if(&mut self, field: u32, value: Option<&str>) {
+        if let Some(value) = value {
+            self.bytes(field, value.as_bytes());
+        }
+    }
+
+    /// A nested message, written by `body`.
+    pub fn message(&mut self, field: u32, body: impl FnOnce(&mut Writer<'_>)) {
+        self.key(field, KIND_BYTES);
+        let length_at = self.out.len();
+        self.out.push(0);
+        body(&mut Writer { out: self.out });
+        let length = self.out.len() - length_at - 1;
+        if length < 0x80 {
+            self.out[length_at] = length as u8;
+            return;
+        }
+        let mut prefix = Vec::with_capacity(5);
+        push_varint(&mut prefix, length as u64);
+        self.out.splice(length_at..=length_at, prefix);
+    }
+
+    #[inline]
+    fn key(&mut self, field: u32, kind: u64) {
+        self.varint(u64::from(field) << 3 | kind);
+    }
+
+    #[inline]
+    fn varint(&mut self, value: u64) {
+        push_varint(self.out, value);
+    }
+}
+
+/// Appends a varint.
+#[inline]
+pub fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Takes a varint from the front of `input`.
+#[inline]
+pub fn take_varint(input: &mut &[u8]) -> Result<u64, WireError> {
+    let mut value = 0u64;
+    for index in 0..10 {
+        let (&byte, rest) = input.split_first().ok_or(WireError::Truncated)?;
+        *input = rest;
+        let bits = u64::from(byte & 0x7f);
+        if index == 9 && bits > 1 {
+            return Err(WireError::Overflow);
+        }
+        value |= bits << (7 * index);
+        if byte < 0x80 {
+            return Ok(value);
+        }
+    }
+    Err(WireError::Overflow)
+}
+
+/// A field's value as it stands in the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// A number.
+    Varint(u64),
+    /// Bytes: a string or a nested message.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    /// The number, or an error for bytes.
+    pub fn uint(self) -> Result<u64, WireError> {
+        match self {
+            Value::Varint(value) => Ok(value),
+            Value::Bytes(_) => Err(WireError::WrongKind),
+        }
+    }
+
+    /// A number that must fit the smaller type.
+    pub fn narrow<T: TryFrom<u64>>(self) -> Result<T, WireError> {
+        T::try_from(self.uint()?).map_err(|_| WireError::Overflow)
+    }
+
+    /// A signed number.
+    pub fn sint(self) -> Result<i64, WireError> {
+        let value = self.uint()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    /// The bytes, or an error for a number.
+    pub fn bytes(self) -> Result<&'a [u8], WireError> {
+        match self {
+            Value::Bytes(bytes) => Ok(bytes),
+            Value::Varint(_) => Err(WireError::WrongKind),
+        }
+    }
+
+    /// Text, which must be UTF-8.
+    pub fn text(self) -> Result<&'a str, WireError> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| WireError::NotText)
+    }
+
+    /// Exactly `N` bytes.
+    pub fn array<const N: usize>(self) -> Result<[u8; N], WireError> {
+        self.bytes()?.try_into().map_err(|_| WireError::WrongLength)
+    }
+
+    /// The fields of a nested message.
+    pub fn fields(self) -> Result<Fields<'a>, WireError> {
+        Ok(Fields::new(self.bytes()?))
+    }
+}
+
+/// Walks over the fields of a message.
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// The fields in `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Fields<'a> {
+        Fields { rest: bytes }
+    }
+
+    fn take(&mut self) -> Result<(u32, Value<'a>), WireError> {
+        let key = take_varint(&mut self.rest)?;
+        let field = u32::try_from(key >> 3).map_err(|_| WireError::Overflow)?;
+        let value = match key & 7 {
+            KIND_VARINT => Value::Varint(take_varint(&mut self.rest)?),
+            KIND_BYTES => {
+                let length = take_varint(&mut self.rest)?;
+                let length = usize::try_from(length).map_err(|_| WireError::Overflow)?;
+                let (bytes, rest) =
+                    self.rest.split_at_checked(length).ok_or(WireError::Truncated)?;
+                self.rest = rest;
+                Value::Bytes(bytes)
+            }
+            _ => return Err(WireError::WrongKind),
+        };
+        Ok((field, value))
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u32, Value<'a>), WireError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let taken = self.take();
+        if taken.is_err() {
+            self.rest = &[];
+        }
+        Some(taken)
+    }
+}
+
+/// The bytes are not a message of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// They end in the middle of a field.
+    #[error("the bytes end in the middle of a field")]
+    Truncated,
+    /// A number is larger than its field allows.
+    #[error("a number is larger than its field allows")]
+    Overflow,
+    /// A field has another kind of value than it must have.
+    #[error("a field has another kind of value than it must have")]
+    WrongKind,
+    /// A byte string has another length than it must have.
+    #[error("a byte string has another length than it must have")]
+    WrongLength,
+    /// A text is not UTF-8.
+    #[error("a text is not UTF-8")]
+    NotText,
+    /// A field that must be there is missing.
+    #[error("field {0} is missing")]
+    Missing(u32),
+    /// A choice has a number that this version does not know.
+    #[error("field {0} has the unknown choice {1}")]
+    UnknownChoice(u32, u64),
+}
+
+const KIND_VARINT: u64 = 0;
+const KIND_BYTES: u64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_survive() {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out);
+        writer.uint(1, u64::MAX);
+        writer.sint(2, -3);
+        writer.message(3, |nested| nested.bytes(1, &[7; 300]));
+        writer.text_if(4, Some("é"));
+        writer.uint_if(5, None::<u32>);
+        let fields: Vec<_> = Fields::new(&out).collect::<Result<_, _>>().unwrap();
+        assert_eq!(fields[0], (1, Value::Varint(u64::MAX)));
+        assert_eq!(fields[1].1.sint(), Ok(-3));
+        let nested = fields[2].1.fields().unwrap().next().unwrap().unwrap();
+        assert_eq!(nested, (1, Value::Bytes(&[7; 300])));
+        assert_eq!(fields[3].1.text(), Ok("é"));
+        assert_eq!(fields.len(), 4);
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_or_a_shorter_message() {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out);
+        writer.uint(1, 300);
+        writer.bytes(2, b"abc");
+        for length in 0..out.len() {
+            let fields = Fields::new(&out[..length]).collect::<Result<Vec<_>, _>>();
+            match length {
+                0 => assert_eq!(fields, Ok(vec![])),
+                3 => assert_eq!(fields, Ok(vec![(1, Value::Varint(300))])),
+                _ => assert_eq!(fields, Err(WireError::Truncated)),
+            }
+        }
+    }
+
+    #[test]
+    fn eleven_byte_varint_is_refused() {
+        assert_eq!(take_varint(&mut &[0xff; 11][..]), Err(WireError::Overflow));
+    }
+}
