@@ -1,24 +1,652 @@
-//! Canonical bytes of records.
+//! Canonical bytes of records: what the trail keeps and what a hash is taken over.
+//!
+//! The form is a protocol-buffers message ([`crate::wire`]), so readers in other languages need no
+//! code of ours. One record has exactly one encoding.
+//! Field numbers and choice numbers are for ever: new ones are added, none is used again.
+//! Numbers rise from what rarely changes between neighbours to what always does, which lets a
+//! compressor fold the front of most records into one reference.
+//! A reader skips fields it does not know.
 
-use crate::wire::WireError;
-use crate::{Device, Record};
+use crate::wire::{Fields, Value, WireError, Writer};
+use crate::{
+    Ancestor, Attribution, ByteQuality, Confidence, Connection, ConnectionId, Device, Direction,
+    Ending, Endpoint, EndpointId, ExecutableFile, IdentitySource, LossCause, LossStage, LostKind,
+    Mono, Notice, NoticeKind, Origin, Outcome, Phase, PreviousEpoch, Process, ProcessKey, Protocol,
+    Record, SensorKind, Stamp, StopReason, Tally, Traffic, User, Wall,
+};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Appends the canonical bytes of `record`.
-pub fn encode(_record: &Record, _out: &mut Vec<u8>) {
-    todo!()
+pub fn encode(record: &Record, out: &mut Vec<u8>) {
+    let mut writer = Writer::new(out);
+    match record {
+        Record::Connection(connection) => {
+            writer.message(1, |body| write_connection(connection, body));
+        }
+        Record::Notice(notice) => writer.message(2, |body| write_notice(notice, body)),
+    }
+    write_stamp(record.at(), 3, &mut writer);
 }
 
 /// Reads a record from its bytes.
-pub fn decode(_bytes: &[u8]) -> Result<Record, WireError> {
-    todo!()
+///
+/// # Errors
+/// When the bytes are not a record, or one from a newer version with choices this one lacks.
+pub fn decode(bytes: &[u8]) -> Result<Record, WireError> {
+    let mut body = None;
+    let mut stamp = StampParts::default();
+    for field in Fields::new(bytes) {
+        match field? {
+            (number @ (1 | 2), value) => body = Some((number, value.fields()?)),
+            (3, value) => stamp.mono = Some(value.uint()?),
+            (4, value) => stamp.offset = Some(value.sint()?),
+            _ => {}
+        }
+    }
+    let at = stamp.whole(3)?;
+    match body.ok_or(WireError::Missing(1))? {
+        (1, fields) => read_connection(fields, at).map(Record::Connection),
+        (_, fields) => Ok(Record::Notice(Notice {
+            at,
+            kind: read_notice(fields)?,
+        })),
+    }
 }
 
 /// Appends the canonical bytes of `device`.
-pub fn encode_device(_device: &Device, _out: &mut Vec<u8>) {
-    todo!()
+pub fn encode_device(device: &Device, out: &mut Vec<u8>) {
+    let mut writer = Writer::new(out);
+    writer.bytes(1, &device.endpoint.0);
+    writer.bytes(2, device.hostname.as_bytes());
+    writer.bytes(3, device.os_name.as_bytes());
+    writer.text_if(4, device.os_version.as_deref());
+    writer.text_if(5, device.kernel_release.as_deref());
+    if let Some(boot_id) = &device.boot_id {
+        writer.bytes(6, boot_id);
+    }
+    writer.text_if(7, device.machine_id.as_deref());
+    writer.bytes(8, device.agent_version.as_bytes());
 }
 
 /// Reads a device from its bytes.
-pub fn decode_device(_bytes: &[u8]) -> Result<Device, WireError> {
-    todo!()
+///
+/// # Errors
+/// When the bytes are not a device.
+pub fn decode_device(bytes: &[u8]) -> Result<Device, WireError> {
+    let mut device = Device::default();
+    let mut endpoint = None;
+    for field in Fields::new(bytes) {
+        match field? {
+            (1, value) => endpoint = Some(EndpointId(value.array()?)),
+            (2, value) => device.hostname = value.text()?.to_owned(),
+            (3, value) => device.os_name = value.text()?.to_owned(),
+            (4, value) => device.os_version = Some(value.text()?.to_owned()),
+            (5, value) => device.kernel_release = Some(value.text()?.to_owned()),
+            (6, value) => device.boot_id = Some(value.array()?),
+            (7, value) => device.machine_id = Some(value.text()?.to_owned()),
+            (8, value) => device.agent_version = value.text()?.to_owned(),
+            _ => {}
+        }
+    }
+    device.endpoint = endpoint.ok_or(WireError::Missing(1))?;
+    Ok(device)
+}
+
+/// Appends the canonical bytes of `process`, for formats that keep processes by themselves.
+pub fn encode_process(process: &Process, out: &mut Vec<u8>) {
+    write_process(process, &mut Writer::new(out));
+}
+
+/// Reads a process from its bytes.
+///
+/// # Errors
+/// When the bytes are not a process.
+pub fn decode_process(bytes: &[u8]) -> Result<Process, WireError> {
+    read_process(Fields::new(bytes))
+}
+
+const PHASE_OPEN: u64 = 1;
+const PHASE_UPDATE: u64 = 2;
+const PHASE_CLOSE: u64 = 3;
+
+fn write_connection(connection: &Connection, out: &mut Writer<'_>) {
+    if let Some(process) = &connection.process {
+        out.message(1, |body| write_process(process, body));
+    }
+    out.uint(2, connection.attribution.source.number());
+    out.uint(3, connection.attribution.confidence.number());
+    out.uint(4, connection.protocol.number().into());
+    out.uint(5, connection.direction.number());
+    out.uint_if(6, connection.network_namespace);
+    out.uint(7, connection.origin.number());
+    match connection.phase {
+        Phase::Open => out.uint(8, PHASE_OPEN),
+        Phase::Update => out.uint(8, PHASE_UPDATE),
+        Phase::Close(ending) => {
+            out.uint(8, PHASE_CLOSE);
+            out.uint(9, ending.outcome.number());
+            if let Some(errno) = ending.errno {
+                out.sint(10, errno.into());
+            }
+        }
+    }
+    out.uint(11, connection.traffic.quality.number());
+    write_address(connection.remote.address, 12, out);
+    out.uint_if(13, connection.remote.port);
+    write_address(connection.local.address, 14, out);
+    out.uint_if(15, connection.local.port);
+    out.uint(16, connection.id.epoch);
+    out.uint(17, connection.id.ordinal);
+    write_measures(connection, out);
+}
+
+fn write_measures(connection: &Connection, out: &mut Writer<'_>) {
+    let age_ns = |moment: Mono| connection.at.mono.0.wrapping_sub(moment.0) as i64;
+    if let Some(opened) = connection.opened {
+        out.sint(18, age_ns(opened));
+    }
+    if let Some(established) = connection.established {
+        out.sint(19, age_ns(established));
+    }
+    out.uint_if(20, connection.traffic.bytes_out);
+    out.uint_if(21, connection.traffic.bytes_in);
+    out.uint_if(22, connection.traffic.packets_out);
+    out.uint_if(23, connection.traffic.packets_in);
+    out.uint_if(24, connection.rtt_us);
+    out.uint_if(25, connection.retransmits);
+    out.uint_if(26, connection.closer_pid);
+}
+
+fn read_connection(fields: Fields<'_>, at: Stamp) -> Result<Connection, WireError> {
+    let mut connection = Connection {
+        id: ConnectionId {
+            epoch: 0,
+            ordinal: 0,
+        },
+        phase: Phase::Open,
+        at,
+        process: None,
+        attribution: Attribution::from_source(IdentitySource::None),
+        protocol: Protocol::Other(0),
+        direction: Direction::Unknown,
+        local: Endpoint::default(),
+        remote: Endpoint::default(),
+        network_namespace: None,
+        opened: None,
+        established: None,
+        traffic: Traffic::default(),
+        rtt_us: None,
+        retransmits: None,
+        closer_pid: None,
+        origin: Origin::Live,
+    };
+    let mut phase = None;
+    let mut outcome = None;
+    let mut errno = None;
+    for field in fields {
+        match field? {
+            (8, value) => phase = Some(value.uint()?),
+            (9, value) => outcome = Some(Outcome::from_number(9, value.uint()?)?),
+            (10, value) => errno = Some(read_errno(value)?),
+            (number @ 18.., value) => read_measure(number, value, &mut connection)?,
+            (number, value) => read_identity(number, value, &mut connection)?,
+        }
+    }
+    connection.phase = match phase.ok_or(WireError::Missing(8))? {
+        PHASE_OPEN => Phase::Open,
+        PHASE_UPDATE => Phase::Update,
+        PHASE_CLOSE => Phase::Close(Ending {
+            outcome: outcome.ok_or(WireError::Missing(9))?,
+            errno,
+        }),
+        other => return Err(WireError::UnknownChoice(8, other)),
+    };
+    Ok(connection)
+}
+
+fn read_identity(
+    number: u32,
+    value: Value<'_>,
+    connection: &mut Connection,
+) -> Result<(), WireError> {
+    let attribution = &mut connection.attribution;
+    match number {
+        1 => connection.process = Some(Arc::new(read_process(value.fields()?)?)),
+        2 => attribution.source = IdentitySource::from_number(2, value.uint()?)?,
+        3 => attribution.confidence = Confidence::from_number(3, value.uint()?)?,
+        4 => connection.protocol = Protocol::from_number(value.narrow()?),
+        5 => connection.direction = Direction::from_number(5, value.uint()?)?,
+        6 => connection.network_namespace = Some(value.narrow()?),
+        7 => connection.origin = Origin::from_number(7, value.uint()?)?,
+        11 => {
+            connection.traffic.quality = ByteQuality::from_number(11, value.uint()?)?;
+        }
+        12 => connection.remote.address = Some(read_address(value)?),
+        13 => connection.remote.port = Some(value.narrow()?),
+        14 => connection.local.address = Some(read_address(value)?),
+        15 => connection.local.port = Some(value.narrow()?),
+        16 => connection.id.epoch = value.uint()?,
+        17 => connection.id.ordinal = value.uint()?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn read_measure(
+    number: u32,
+    value: Value<'_>,
+    connection: &mut Connection,
+) -> Result<(), WireError> {
+    let at = connection.at.mono;
+    let moment = |age_ns: i64| Mono(at.0.wrapping_sub(age_ns as u64));
+    match number {
+        18 => connection.opened = Some(moment(value.sint()?)),
+        19 => connection.established = Some(moment(value.sint()?)),
+        20 => connection.traffic.bytes_out = Some(value.uint()?),
+        21 => connection.traffic.bytes_in = Some(value.uint()?),
+        22 => connection.traffic.packets_out = Some(value.uint()?),
+        23 => connection.traffic.packets_in = Some(value.uint()?),
+        24 => connection.rtt_us = Some(value.narrow()?),
+        25 => connection.retransmits = Some(value.narrow()?),
+        26 => connection.closer_pid = Some(value.narrow()?),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn read_errno(value: Value<'_>) -> Result<i32, WireError> {
+    i32::try_from(value.sint()?).map_err(|_| WireError::Overflow)
+}
+
+fn write_address(address: Option<IpAddr>, field: u32, out: &mut Writer<'_>) {
+    match address {
+        Some(IpAddr::V4(address)) => out.bytes(field, &address.octets()),
+        Some(IpAddr::V6(address)) => out.bytes(field, &address.octets()),
+        None => {}
+    }
+}
+
+fn read_address(value: Value<'_>) -> Result<IpAddr, WireError> {
+    if let Ok(octets) = value.array::<4>() {
+        return Ok(IpAddr::V4(Ipv4Addr::from(octets)));
+    }
+    Ok(IpAddr::V6(Ipv6Addr::from(value.array::<16>()?)))
+}
+
+fn write_key(key: ProcessKey, out: &mut Writer<'_>) {
+    out.uint(1, key.pid.into());
+    out.uint(2, key.start_ns);
+    out.uint(3, key.exec_id.into());
+}
+
+fn write_process(process: &Process, out: &mut Writer<'_>) {
+    write_key(process.key, out);
+    if let Some(cpid) = &process.cpid {
+        out.bytes(4, cpid);
+    }
+    out.text_if(5, process.name.as_deref());
+    out.text_if(6, process.path.as_deref());
+    if let Some(file) = process.file {
+        out.uint(7, file.device.into());
+        out.uint(8, file.inode);
+    }
+    out.text_if(9, process.command_line.as_deref());
+    if let Some(user) = &process.user {
+        out.uint(10, user.uid.into());
+        out.text_if(11, user.name.as_deref());
+    }
+    out.uint_if(12, process.login_uid);
+    out.uint_if(13, process.cgroup);
+    for ancestor in &process.ancestors {
+        out.message(14, |body| write_ancestor(ancestor, body));
+    }
+}
+
+fn write_ancestor(ancestor: &Ancestor, out: &mut Writer<'_>) {
+    write_key(ancestor.key, out);
+    if let Some(cpid) = &ancestor.cpid {
+        out.bytes(4, cpid);
+    }
+    out.text_if(5, ancestor.name.as_deref());
+    out.text_if(6, ancestor.path.as_deref());
+}
+
+fn read_process(fields: Fields<'_>) -> Result<Process, WireError> {
+    let mut process = Process::bare(ProcessKey {
+        pid: 0,
+        start_ns: 0,
+        exec_id: 0,
+    });
+    let mut device = None;
+    let mut inode = None;
+    let mut uid = None;
+    let mut user_name = None;
+    for field in fields {
+        match field? {
+            (1, value) => process.key.pid = value.narrow()?,
+            (2, value) => process.key.start_ns = value.uint()?,
+            (3, value) => process.key.exec_id = value.narrow()?,
+            (4, value) => process.cpid = Some(value.array()?),
+            (5, value) => process.name = Some(value.text()?.into()),
+            (6, value) => process.path = Some(value.text()?.into()),
+            (7, value) => device = Some(value.narrow()?),
+            (8, value) => inode = Some(value.uint()?),
+            (9, value) => process.command_line = Some(value.text()?.into()),
+            (10, value) => uid = Some(value.narrow()?),
+            (11, value) => user_name = Some(value.text()?.into()),
+            (12, value) => process.login_uid = Some(value.narrow()?),
+            (13, value) => process.cgroup = Some(value.uint()?),
+            (14, value) => process.ancestors.push(read_ancestor(value.fields()?)?),
+            _ => {}
+        }
+    }
+    process.file = device
+        .zip(inode)
+        .map(|(device, inode)| ExecutableFile { device, inode });
+    process.user = uid.map(|uid| User {
+        uid,
+        name: user_name,
+    });
+    Ok(process)
+}
+
+fn read_ancestor(fields: Fields<'_>) -> Result<Ancestor, WireError> {
+    let Process {
+        key,
+        cpid,
+        name,
+        path,
+        ..
+    } = read_process(fields)?;
+    Ok(Ancestor {
+        key,
+        cpid,
+        name,
+        path,
+    })
+}
+
+/// The wall clock is kept as its distance from the monotonic one, which stays the same from record
+/// to record until the clock is set.
+fn write_stamp(stamp: Stamp, field: u32, out: &mut Writer<'_>) {
+    out.uint(field, stamp.mono.0);
+    out.sint(field + 1, stamp.wall.0.wrapping_sub(stamp.mono.0 as i64));
+}
+
+#[derive(Clone, Copy, Default)]
+struct StampParts {
+    mono: Option<u64>,
+    offset: Option<i64>,
+}
+
+impl StampParts {
+    fn whole(self, field: u32) -> Result<Stamp, WireError> {
+        let mono = self.mono.ok_or(WireError::Missing(field))?;
+        let offset = self.offset.ok_or(WireError::Missing(field + 1))?;
+        Ok(Stamp {
+            wall: Wall(offset.wrapping_add(mono as i64)),
+            mono: Mono(mono),
+        })
+    }
+}
+
+const NOTICE_RECORDER_STARTED: u32 = 1;
+const NOTICE_RECORDER_STOPPED: u32 = 2;
+const NOTICE_SENSOR_STARTED: u32 = 3;
+const NOTICE_SENSOR_STOPPED: u32 = 4;
+const NOTICE_LOST: u32 = 5;
+const NOTICE_SLEPT: u32 = 6;
+const NOTICE_CLOCK_STEPPED: u32 = 7;
+const NOTICE_TRAIL_EVICTED: u32 = 8;
+const NOTICE_LEDGER: u32 = 9;
+
+fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
+    match &notice.kind {
+        NoticeKind::RecorderStarted { previous } => {
+            out.message(NOTICE_RECORDER_STARTED, |body| {
+                write_previous(previous.as_ref(), body)
+            });
+        }
+        NoticeKind::RecorderStopped { reason, tally } => {
+            out.message(NOTICE_RECORDER_STOPPED, |body| {
+                body.uint(1, reason.number());
+                body.message(2, |body| write_tally(tally, body));
+            });
+        }
+        NoticeKind::SensorStarted { sensor, limits } => {
+            out.message(NOTICE_SENSOR_STARTED, |body| {
+                body.uint(1, sensor.number());
+                limits
+                    .iter()
+                    .for_each(|limit| body.bytes(2, limit.as_bytes()));
+            });
+        }
+        NoticeKind::SensorStopped { sensor, reason } => {
+            out.message(NOTICE_SENSOR_STOPPED, |body| {
+                body.uint(1, sensor.number());
+                body.bytes(2, reason.as_bytes());
+            });
+        }
+        NoticeKind::Lost {
+            stage,
+            cause,
+            what,
+            count,
+            since,
+        } => {
+            out.message(NOTICE_LOST, |body| {
+                body.uint(1, stage.number());
+                body.uint(2, cause.number());
+                body.uint(3, what.number());
+                body.uint_if(4, *count);
+                write_stamp(*since, 5, body);
+            });
+        }
+        NoticeKind::Slept { duration_ns } => {
+            out.message(NOTICE_SLEPT, |body| body.uint(1, *duration_ns));
+        }
+        NoticeKind::ClockStepped { by_ns } => {
+            out.message(NOTICE_CLOCK_STEPPED, |body| body.sint(1, *by_ns));
+        }
+        NoticeKind::TrailEvicted {
+            epoch,
+            first_sequence,
+            last_sequence,
+        } => {
+            out.message(NOTICE_TRAIL_EVICTED, |body| {
+                body.uint(1, *epoch);
+                body.uint(2, *first_sequence);
+                body.uint(3, *last_sequence);
+            });
+        }
+        NoticeKind::Ledger(tally) => out.message(NOTICE_LEDGER, |body| write_tally(tally, body)),
+    }
+}
+
+fn write_previous(previous: Option<&PreviousEpoch>, out: &mut Writer<'_>) {
+    let Some(previous) = previous else { return };
+    out.uint(1, previous.epoch);
+    out.uint(2, previous.last_sequence);
+    out.uint(3, previous.stopped_in_order.into());
+    if let Some(last_at) = previous.last_at {
+        write_stamp(last_at, 4, out);
+    }
+}
+
+fn write_tally(tally: &Tally, out: &mut Writer<'_>) {
+    out.uint(1, tally.closes_made);
+    out.uint(2, tally.closes_recorded);
+    out.uint(3, tally.closes_lost);
+    out.uint(4, tally.live);
+}
+
+fn read_notice(mut fields: Fields<'_>) -> Result<NoticeKind, WireError> {
+    let (kind, value) = fields.next().ok_or(WireError::Missing(1))??;
+    let body = Body::read(value.fields()?)?;
+    Ok(match kind {
+        NOTICE_RECORDER_STARTED => NoticeKind::RecorderStarted {
+            previous: body.previous()?,
+        },
+        NOTICE_RECORDER_STOPPED => NoticeKind::RecorderStopped {
+            reason: StopReason::from_number(1, body.uint(1)?)?,
+            tally: Body::read(body.value(2)?.fields()?)?.tally()?,
+        },
+        NOTICE_SENSOR_STARTED => NoticeKind::SensorStarted {
+            sensor: SensorKind::from_number(1, body.uint(1)?)?,
+            limits: body.texts(2)?,
+        },
+        NOTICE_SENSOR_STOPPED => NoticeKind::SensorStopped {
+            sensor: SensorKind::from_number(1, body.uint(1)?)?,
+            reason: body.value(2)?.text()?.to_owned(),
+        },
+        NOTICE_LOST => body.lost()?,
+        NOTICE_SLEPT => NoticeKind::Slept {
+            duration_ns: body.uint(1)?,
+        },
+        NOTICE_CLOCK_STEPPED => NoticeKind::ClockStepped {
+            by_ns: body.value(1)?.sint()?,
+        },
+        NOTICE_TRAIL_EVICTED => NoticeKind::TrailEvicted {
+            epoch: body.uint(1)?,
+            first_sequence: body.uint(2)?,
+            last_sequence: body.uint(3)?,
+        },
+        NOTICE_LEDGER => NoticeKind::Ledger(body.tally()?),
+        other => return Err(WireError::UnknownChoice(2, other.into())),
+    })
+}
+
+/// The fields of a notice, few and in order.
+struct Body<'a>(Vec<(u32, Value<'a>)>);
+
+impl<'a> Body<'a> {
+    fn read(fields: Fields<'a>) -> Result<Body<'a>, WireError> {
+        fields.collect::<Result<_, _>>().map(Body)
+    }
+
+    fn find(&self, field: u32) -> Option<Value<'a>> {
+        self.0
+            .iter()
+            .find(|(number, _)| *number == field)
+            .map(|(_, value)| *value)
+    }
+
+    fn value(&self, field: u32) -> Result<Value<'a>, WireError> {
+        self.find(field).ok_or(WireError::Missing(field))
+    }
+
+    fn uint(&self, field: u32) -> Result<u64, WireError> {
+        self.value(field)?.uint()
+    }
+
+    fn texts(&self, field: u32) -> Result<Vec<String>, WireError> {
+        let values = self.0.iter().filter(|(number, _)| *number == field);
+        values
+            .map(|(_, value)| value.text().map(str::to_owned))
+            .collect()
+    }
+
+    fn stamp(&self, field: u32) -> Result<Option<Stamp>, WireError> {
+        let Some(mono) = self.find(field) else {
+            return Ok(None);
+        };
+        let offset = self.value(field + 1)?.sint()?;
+        StampParts {
+            mono: Some(mono.uint()?),
+            offset: Some(offset),
+        }
+        .whole(field)
+        .map(Some)
+    }
+
+    fn previous(&self) -> Result<Option<PreviousEpoch>, WireError> {
+        let Some(epoch) = self.find(1) else {
+            return Ok(None);
+        };
+        Ok(Some(PreviousEpoch {
+            epoch: epoch.uint()?,
+            last_sequence: self.uint(2)?,
+            last_at: self.stamp(4)?,
+            stopped_in_order: self.uint(3)? != 0,
+        }))
+    }
+
+    fn tally(&self) -> Result<Tally, WireError> {
+        Ok(Tally {
+            closes_made: self.uint(1)?,
+            closes_recorded: self.uint(2)?,
+            closes_lost: self.uint(3)?,
+            live: self.uint(4)?,
+        })
+    }
+
+    fn lost(&self) -> Result<NoticeKind, WireError> {
+        Ok(NoticeKind::Lost {
+            stage: LossStage::from_number(1, self.uint(1)?)?,
+            cause: LossCause::from_number(2, self.uint(2)?)?,
+            what: LostKind::from_number(3, self.uint(3)?)?,
+            count: self.find(4).map(Value::uint).transpose()?,
+            since: self.stamp(5)?.ok_or(WireError::Missing(5))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn every_sample_survives() {
+        for record in sample::records(1, 2_000) {
+            let mut bytes = Vec::new();
+            encode(&record, &mut bytes);
+            assert_eq!(decode(&bytes), Ok(record));
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        for record in sample::records(2, 30) {
+            let mut bytes = Vec::new();
+            encode(&record, &mut bytes);
+            for length in 0..bytes.len() {
+                assert!(
+                    decode(&bytes[..length]).is_err(),
+                    "{length} bytes of {record:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_panics() {
+        for record in sample::records(3, 20) {
+            let mut bytes = Vec::new();
+            encode(&record, &mut bytes);
+            for index in 0..bytes.len() * 8 {
+                bytes[index / 8] ^= 1 << (index % 8);
+                let _ = decode(&bytes);
+                bytes[index / 8] ^= 1 << (index % 8);
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped() {
+        let record = sample::records(4, 1).remove(0);
+        let mut bytes = Vec::new();
+        encode(&record, &mut bytes);
+        Writer::new(&mut bytes).text_if(99, Some("from the future"));
+        assert_eq!(decode(&bytes), Ok(record));
+    }
+
+    #[test]
+    fn device_survives() {
+        let device = sample::device();
+        let mut bytes = Vec::new();
+        encode_device(&device, &mut bytes);
+        assert_eq!(decode_device(&bytes), Ok(device));
+    }
 }

@@ -194,7 +194,10 @@ pub struct Attribution {
 impl Attribution {
     /// What `source` says is worth what [`IdentitySource::confidence`] says.
     pub fn from_source(source: IdentitySource) -> Attribution {
-        Attribution { source, confidence: source.confidence() }
+        Attribution {
+            source,
+            confidence: source.confidence(),
+        }
     }
 }
 
@@ -225,9 +228,9 @@ impl IdentitySource {
     /// What this source can be trusted for.
     pub fn confidence(self) -> Confidence {
         match self {
-            IdentitySource::Connect
-            | IdentitySource::Accept
-            | IdentitySource::FirstIo => Confidence::Certain,
+            IdentitySource::Connect | IdentitySource::Accept | IdentitySource::FirstIo => {
+                Confidence::Certain
+            }
             IdentitySource::Bind | IdentitySource::Release | IdentitySource::Listener => {
                 Confidence::Likely
             }

@@ -17,7 +17,9 @@ impl FromStr for EndpointId {
     type Err = ParseEndpointIdError;
 
     fn from_str(text: &str) -> Result<EndpointId, ParseEndpointIdError> {
-        parse_uuid(text).map(EndpointId).ok_or_else(|| ParseEndpointIdError(text.to_owned()))
+        parse_uuid(text)
+            .map(EndpointId)
+            .ok_or_else(|| ParseEndpointIdError(text.to_owned()))
     }
 }
 
@@ -89,7 +91,12 @@ mod tests {
 
     #[test]
     fn wrong_text_is_named() {
-        for text in ["", "xyz", "0123456789abcdef0123456789abcdef", "é1234567-89ab-cdef-0123-4567"] {
+        for text in [
+            "",
+            "xyz",
+            "0123456789abcdef0123456789abcdef",
+            "é1234567-89ab-cdef-0123-4567",
+        ] {
             let error = text.parse::<EndpointId>().unwrap_err();
             assert!(error.to_string().contains(text));
         }

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod choices;
 pub mod codec;
 mod connection;
 pub mod cpid;
@@ -22,6 +23,8 @@ mod device;
 mod notice;
 pub mod ocsf;
 mod process;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
 mod time;
 pub mod wire;
 
@@ -29,7 +32,7 @@ pub use connection::{
     Attribution, ByteQuality, Confidence, Connection, ConnectionId, Direction, Ending, Endpoint,
     IdentitySource, Origin, Outcome, Phase, Protocol, Traffic,
 };
-pub use device::{Device, EndpointId};
+pub use device::{Device, EndpointId, parse_uuid};
 pub use notice::{
     LossCause, LossStage, LostKind, Notice, NoticeKind, PreviousEpoch, SensorKind, StopReason,
     Tally,

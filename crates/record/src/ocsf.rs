@@ -1,1 +1,785 @@
-//! OCSF.
+//! The published form of records: events of the Open Cybersecurity Schema Framework, 1.8.0.
+//!
+//! | record | class |
+//! |---|---|
+//! | connection | Network Activity, 4001 |
+//! | recorder or sensor started, stopped | Application Lifecycle, 6002 |
+//! | loss, eviction, sleep, clock step, ledger | Event Log Activity, 1008 |
+//!
+//! All carry the `host` profile, which says on which device and by which process. What the schema
+//! has no place for stands under `unmapped.conntrail`: how we know, and nanoseconds.
+//!
+//! Schema: <https://schema.ocsf.io/1.8.0/>.
+
+mod event;
+
+use crate::device::write_uuid;
+use crate::{
+    Connection, ConnectionId, Device, Direction, Endpoint, LossCause, LossStage, LostKind, Notice,
+    NoticeKind, Outcome, Phase, Process, ProcessKey, Protocol, Record, RecordId, Stamp, Tally,
+    Traffic,
+};
+use event::{
+    Actor, ConnectionInfo, ConnectionNotes, Event, File, Metadata, NetworkEndpoint, NetworkTraffic,
+    NoticeNotes, OperatingSystem, ParentProcess, Product, Timespan, Unmapped, UserObject,
+};
+use serde_json::{Map, Value, json};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The version of the schema that events follow.
+pub const SCHEMA_VERSION: &str = "1.8.0";
+
+/// Appends `record` as one JSON object, without a line break.
+pub fn encode(id: RecordId, record: &Record, device: &Device, out: &mut Vec<u8>) {
+    let event = match record {
+        Record::Connection(connection) => connection_event(id, connection, device),
+        Record::Notice(notice) => notice_event(id, notice, device),
+    };
+    serde_json::to_writer(out, &event).expect("text and numbers written to memory cannot fail");
+}
+
+/// `record` as one line of JSON, without a line break.
+pub fn to_json(id: RecordId, record: &Record, device: &Device) -> String {
+    let mut out = Vec::with_capacity(2_048);
+    encode(id, record, device, &mut out);
+    String::from_utf8(out).expect("JSON is UTF-8")
+}
+
+/// A class of the schema, with the names it goes by.
+struct Class {
+    uid: u32,
+    name: &'static str,
+    category_uid: u32,
+    category_name: &'static str,
+}
+
+const NETWORK_ACTIVITY: Class = Class {
+    uid: 4001,
+    name: "Network Activity",
+    category_uid: 4,
+    category_name: "Network Activity",
+};
+
+const APPLICATION_LIFECYCLE: Class = Class {
+    uid: 6002,
+    name: "Application Lifecycle",
+    category_uid: 6,
+    category_name: "Application Activity",
+};
+
+const EVENT_LOG_ACTIVITY: Class = Class {
+    uid: 1008,
+    name: "Event Log Activity",
+    category_uid: 1,
+    category_name: "System Activity",
+};
+
+/// An activity of a class; `caption` is the schema's, `name` ours where the schema says "Other".
+#[derive(Clone, Copy)]
+struct Activity {
+    id: u32,
+    caption: &'static str,
+    name: &'static str,
+}
+
+const fn activity(id: u32, caption: &'static str) -> Activity {
+    Activity {
+        id,
+        caption,
+        name: caption,
+    }
+}
+
+const fn other_activity(name: &'static str) -> Activity {
+    Activity {
+        id: 99,
+        caption: "Other",
+        name,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Status {
+    id: u32,
+    caption: &'static str,
+}
+
+const STATUS_UNKNOWN: Status = Status {
+    id: 0,
+    caption: "Unknown",
+};
+const STATUS_SUCCESS: Status = Status {
+    id: 1,
+    caption: "Success",
+};
+const STATUS_FAILURE: Status = Status {
+    id: 2,
+    caption: "Failure",
+};
+
+/// The parts that every event has.
+fn base<'a>(
+    id: RecordId,
+    class: &Class,
+    activity: Activity,
+    status: Status,
+    at: Stamp,
+    device: &'a Device,
+) -> Event<'a> {
+    Event {
+        activity_id: activity.id,
+        activity_name: activity.name,
+        category_uid: class.category_uid,
+        category_name: class.category_name,
+        class_uid: class.uid,
+        class_name: class.name,
+        type_uid: class.uid * 100 + activity.id,
+        type_name: format!("{}: {}", class.name, activity.caption),
+        severity_id: 1,
+        severity: "Informational",
+        status_id: status.id,
+        status: status.caption,
+        time: at.wall.as_millis(),
+        metadata: metadata(id, device),
+        device: device_object(device),
+        ..Event::default()
+    }
+}
+
+fn metadata(id: RecordId, device: &Device) -> Metadata<'_> {
+    Metadata {
+        version: SCHEMA_VERSION,
+        profiles: ["host"],
+        uid: format!("{}-{}-{}", device.endpoint, id.epoch, id.sequence),
+        sequence: i32::try_from(id.sequence).ok(),
+        log_name: "conntrail",
+        product: product(device, "Conntrail"),
+    }
+}
+
+fn product<'a>(device: &'a Device, name: &'static str) -> Product<'a> {
+    Product {
+        name,
+        vendor_name: "Conntrail",
+        version: &device.agent_version,
+    }
+}
+
+fn device_object(device: &Device) -> event::Device<'_> {
+    let os = known_os(&device.os_name);
+    event::Device {
+        uid: device.endpoint.to_string(),
+        hostname: (!device.hostname.is_empty()).then_some(&device.hostname),
+        type_id: 0,
+        kind: "Unknown",
+        os: OperatingSystem {
+            name: if device.os_name.is_empty() {
+                "Unknown"
+            } else {
+                &device.os_name
+            },
+            type_id: os.0,
+            kind: os.1,
+            version: device.os_version.as_deref(),
+            kernel_release: device.kernel_release.as_deref(),
+        },
+        boot_uid: device.boot_id.as_ref().map(uuid),
+        uid_alt: device.machine_id.as_deref(),
+    }
+}
+
+fn known_os(name: &str) -> (u32, &'static str) {
+    match name {
+        "macOS" => (300, "macOS"),
+        "" => (0, "Unknown"),
+        _ => (200, "Linux"),
+    }
+}
+
+fn connection_event<'a>(id: RecordId, connection: &'a Connection, device: &'a Device) -> Event<'a> {
+    let (activity, status) = connection_activity(connection);
+    let (source, destination) = endpoints(connection, device);
+    let traffic = traffic(connection);
+    let is_update = connection.phase == Phase::Update;
+    let (point_id, point) = observation_point(connection.direction);
+    Event {
+        actor: connection
+            .process
+            .as_ref()
+            .map(|process| actor(process, connection)),
+        connection_info: Some(connection_info(connection, device)),
+        src_endpoint: source,
+        dst_endpoint: destination,
+        is_src_dst_assignment_known: Some(connection.direction != Direction::Unknown),
+        observation_point_id: Some(point_id),
+        observation_point: Some(point),
+        cumulative_traffic: if is_update { traffic.clone() } else { None },
+        traffic: if is_update { None } else { traffic },
+        status_code: ending_errno(connection).map(|errno| errno.to_string()),
+        status_detail: ending_outcome(connection).map(Outcome::name),
+        unmapped: Unmapped::Connection(Box::new(connection_notes(connection))),
+        ..base(
+            id,
+            &NETWORK_ACTIVITY,
+            activity,
+            status,
+            connection.at,
+            device,
+        )
+    }
+}
+
+fn connection_activity(connection: &Connection) -> (Activity, Status) {
+    let ending = match connection.phase {
+        Phase::Open => return (activity(1, "Open"), STATUS_SUCCESS),
+        Phase::Update => return (activity(6, "Traffic"), STATUS_SUCCESS),
+        Phase::Close(ending) => ending,
+    };
+    match ending.outcome {
+        Outcome::Closed | Outcome::Idle => (activity(2, "Close"), STATUS_SUCCESS),
+        Outcome::Reset => (activity(3, "Reset"), STATUS_FAILURE),
+        Outcome::Refused => (activity(5, "Refuse"), STATUS_FAILURE),
+        Outcome::TimedOut | Outcome::Unreachable | Outcome::Aborted | Outcome::Failed => {
+            match connection.established {
+                Some(_) => (activity(2, "Close"), STATUS_FAILURE),
+                None => (activity(4, "Fail"), STATUS_FAILURE),
+            }
+        }
+        Outcome::Reaped | Outcome::Evicted | Outcome::Unknown => {
+            (activity(2, "Close"), STATUS_UNKNOWN)
+        }
+    }
+}
+
+fn ending_outcome(connection: &Connection) -> Option<Outcome> {
+    match connection.phase {
+        Phase::Close(ending) => Some(ending.outcome),
+        Phase::Open | Phase::Update => None,
+    }
+}
+
+fn ending_errno(connection: &Connection) -> Option<i32> {
+    match connection.phase {
+        Phase::Close(ending) => ending.errno,
+        Phase::Open | Phase::Update => None,
+    }
+}
+
+/// The schema names the sides by who began, we by whose they are.
+/// An event must have a side, so one with no address at all names the machine.
+fn endpoints<'a>(
+    connection: &Connection,
+    device: &'a Device,
+) -> (Option<NetworkEndpoint<'a>>, Option<NetworkEndpoint<'a>>) {
+    let local = endpoint(connection.local);
+    let remote = endpoint(connection.remote);
+    let local = match (local, &remote) {
+        (None, None) => Some(NetworkEndpoint {
+            hostname: Some(&device.hostname),
+            ip: None,
+            port: None,
+        }),
+        (local, _) => local,
+    };
+    match connection.direction {
+        Direction::Inbound => (remote, local),
+        Direction::Outbound | Direction::Unknown => (local, remote),
+    }
+}
+
+fn endpoint<'a>(endpoint: Endpoint) -> Option<NetworkEndpoint<'a>> {
+    let ip = endpoint.address?;
+    Some(NetworkEndpoint {
+        ip: Some(ip),
+        port: endpoint.port,
+        hostname: None,
+    })
+}
+
+fn observation_point(direction: Direction) -> (u32, &'static str) {
+    match direction {
+        Direction::Outbound => (1, "Source"),
+        Direction::Inbound => (2, "Destination"),
+        Direction::Unknown => (0, "Unknown"),
+    }
+}
+
+fn connection_info(connection: &Connection, device: &Device) -> ConnectionInfo {
+    let (direction_id, direction) = match connection.direction {
+        Direction::Inbound => (1, "Inbound"),
+        Direction::Outbound => (2, "Outbound"),
+        Direction::Unknown => (0, "Unknown"),
+    };
+    let version = match connection.remote.address.or(connection.local.address) {
+        Some(IpAddr::V4(_)) => (4, "Internet Protocol version 4 (IPv4)"),
+        Some(IpAddr::V6(_)) => (6, "Internet Protocol version 6 (IPv6)"),
+        None => (0, "Unknown"),
+    };
+    ConnectionInfo {
+        uid: connection_uid(connection.id, device),
+        direction_id,
+        direction,
+        protocol_num: connection.protocol.number(),
+        protocol_name: match connection.protocol {
+            Protocol::Tcp => Some("tcp"),
+            Protocol::Udp => Some("udp"),
+            Protocol::Other(_) => None,
+        },
+        protocol_ver_id: version.0,
+        protocol_ver: version.1,
+    }
+}
+
+fn connection_uid(id: ConnectionId, device: &Device) -> String {
+    format!("{}-{}-c{}", device.endpoint, id.epoch, id.ordinal)
+}
+
+fn traffic(connection: &Connection) -> Option<NetworkTraffic> {
+    let Traffic {
+        bytes_out,
+        bytes_in,
+        packets_out,
+        packets_in,
+        ..
+    } = connection.traffic;
+    let wall_ms = |moment| connection.at.wall_at(moment).as_millis();
+    let is_close = matches!(connection.phase, Phase::Close(_));
+    let duration_ns = connection
+        .opened
+        .map(|opened| connection.at.mono.since_ns(opened));
+    let traffic = NetworkTraffic {
+        bytes_out,
+        bytes_in,
+        bytes: sum(bytes_out, bytes_in),
+        packets_out,
+        packets_in,
+        packets: sum(packets_out, packets_in),
+        start_time: connection.opened.map(wall_ms),
+        end_time: is_close.then(|| connection.at.wall.as_millis()),
+        timespan: duration_ns
+            .filter(|_| is_close)
+            .map(|duration_ns| Timespan {
+                duration: duration_ns / 1_000_000,
+                type_id: 1,
+                kind: "Milliseconds",
+            }),
+    };
+    (traffic != NetworkTraffic::default()).then_some(traffic)
+}
+
+fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    Some(one?.saturating_add(other?))
+}
+
+fn actor<'a>(process: &'a Arc<Process>, connection: &'a Connection) -> Actor<'a> {
+    let user = process.user.as_ref().map(|user| UserObject {
+        uid: user.uid.to_string(),
+        name: user.name.as_deref(),
+    });
+    Actor {
+        process: event::Process {
+            pid: process.key.pid,
+            uid: process_uid(process.key),
+            cpid: process.cpid.as_ref().map(uuid),
+            name: process.name.as_deref(),
+            path: process.path.as_deref(),
+            cmd_line: process.command_line.as_deref(),
+            created_time: created_time(process.key, connection.at),
+            file: file(process),
+            user: user.clone(),
+            parent_process: process
+                .ancestors
+                .first()
+                .map(|it| parent(it, connection.at)),
+            ancestry: process
+                .ancestors
+                .iter()
+                .map(|it| parent(it, connection.at))
+                .collect(),
+        },
+        user,
+    }
+}
+
+/// Says which run of which process, where a pid alone would not.
+fn process_uid(key: ProcessKey) -> String {
+    format!("{}-{}-{}", key.pid, key.start_ns, key.exec_id)
+}
+
+/// A start of zero is the start nobody told.
+fn created_time(key: ProcessKey, at: Stamp) -> Option<i64> {
+    (key.start_ns != 0).then(|| at.wall_at(crate::Mono(key.start_ns)).as_millis())
+}
+
+fn file(process: &Process) -> Option<File<'_>> {
+    let path = process.path.as_deref()?;
+    let name = path
+        .rsplit('/')
+        .next()
+        .filter(|name| !name.is_empty())
+        .unwrap_or(path);
+    Some(File {
+        name,
+        path,
+        type_id: 1,
+        kind: "Regular File",
+    })
+}
+
+fn parent(ancestor: &crate::Ancestor, at: Stamp) -> ParentProcess<'_> {
+    ParentProcess {
+        pid: ancestor.key.pid,
+        uid: process_uid(ancestor.key),
+        cpid: ancestor.cpid.as_ref().map(uuid),
+        name: ancestor.name.as_deref(),
+        path: ancestor.path.as_deref(),
+        created_time: created_time(ancestor.key, at),
+    }
+}
+
+fn connection_notes(connection: &Connection) -> ConnectionNotes {
+    let process = connection.process.as_deref();
+    ConnectionNotes {
+        phase: match connection.phase {
+            Phase::Open => "open",
+            Phase::Update => "update",
+            Phase::Close(_) => "close",
+        },
+        outcome: ending_outcome(connection).map(Outcome::name),
+        identity_source: connection.attribution.source.name(),
+        confidence: connection.attribution.confidence.name(),
+        byte_quality: connection.traffic.quality.name(),
+        origin: connection.origin.name(),
+        time_ns: connection.at.wall.0,
+        mono_ns: connection.at.mono.0,
+        opened_mono_ns: connection.opened.map(|moment| moment.0),
+        established_mono_ns: connection.established.map(|moment| moment.0),
+        rtt_us: connection.rtt_us,
+        retransmits: connection.retransmits,
+        closer_pid: connection.closer_pid,
+        network_namespace: connection.network_namespace,
+        cgroup: process.and_then(|process| process.cgroup),
+        login_uid: process.and_then(|process| process.login_uid),
+        executable_device: process
+            .and_then(|process| process.file)
+            .map(|file| file.device),
+        executable_inode: process
+            .and_then(|process| process.file)
+            .map(|file| file.inode),
+    }
+}
+
+fn notice_event<'a>(id: RecordId, notice: &'a Notice, device: &'a Device) -> Event<'a> {
+    let parts = notice_parts(&notice.kind);
+    let is_lifecycle = parts.class.uid == APPLICATION_LIFECYCLE.uid;
+    let window = match &notice.kind {
+        NoticeKind::Lost { since, .. } => Some(since.wall.as_millis()),
+        _ => None,
+    };
+    Event {
+        app: is_lifecycle.then(|| product(device, parts.app)),
+        log_name: (!is_lifecycle).then_some("conntrail"),
+        log_provider: (!is_lifecycle).then_some("Conntrail"),
+        message: Some(parts.message),
+        count: parts.count.and_then(|count| i32::try_from(count).ok()),
+        start_time: window,
+        end_time: window.map(|_| notice.at.wall.as_millis()),
+        status_code: parts.status_code.map(str::to_owned),
+        unmapped: Unmapped::Notice(Box::new(NoticeNotes {
+            notice: parts.name,
+            time_ns: notice.at.wall.0,
+            mono_ns: notice.at.mono.0,
+            details: details(&notice.kind),
+        })),
+        ..base(
+            id,
+            parts.class,
+            parts.activity,
+            parts.status,
+            notice.at,
+            device,
+        )
+    }
+}
+
+/// What one kind of notice says.
+struct NoticeParts {
+    class: &'static Class,
+    activity: Activity,
+    status: Status,
+    /// Which of our programs, for a life-cycle event.
+    app: &'static str,
+    name: &'static str,
+    message: String,
+    count: Option<u64>,
+    status_code: Option<&'static str>,
+}
+
+const RECORDER: &str = "conntraild";
+const SENSOR: &str = "Conntrail sensor";
+
+fn notice_parts(kind: &NoticeKind) -> NoticeParts {
+    match kind {
+        NoticeKind::RecorderStarted { previous } => {
+            let message = match previous {
+                None => "The recorder started; nothing was recorded here before.".to_owned(),
+                Some(previous) => after_previous(previous.epoch, previous.stopped_in_order),
+            };
+            lifecycle(RECORDER, activity(3, "Start"), "recorder_started", message)
+        }
+        NoticeKind::RecorderStopped { reason, .. } => {
+            let message = format!("The recorder stopped: {}.", reason.name());
+            lifecycle(RECORDER, activity(4, "Stop"), "recorder_stopped", message)
+        }
+        NoticeKind::SensorStarted { sensor, .. } => {
+            let message = format!("The sensor {} started.", sensor.name());
+            lifecycle(SENSOR, activity(6, "Enable"), "sensor_started", message)
+        }
+        NoticeKind::SensorStopped { sensor, reason } => {
+            let message = format!("The sensor {} stopped: {reason}", sensor.name());
+            lifecycle(SENSOR, activity(7, "Disable"), "sensor_stopped", message)
+        }
+        NoticeKind::Lost {
+            stage,
+            cause,
+            what,
+            count,
+            ..
+        } => NoticeParts {
+            count: *count,
+            status: STATUS_FAILURE,
+            status_code: Some(cause.name()),
+            ..log(
+                other_activity("Gap"),
+                "lost",
+                loss_message(*stage, *cause, *what, *count),
+            )
+        },
+        NoticeKind::Slept { duration_ns } => {
+            let message = format!("The machine slept for {} s.", duration_ns / 1_000_000_000);
+            log(other_activity("Sleep"), "slept", message)
+        }
+        NoticeKind::ClockStepped { by_ns } => {
+            let message = format!("The wall clock was set by {} ms.", by_ns / 1_000_000);
+            log(other_activity("Clock step"), "clock_stepped", message)
+        }
+        NoticeKind::TrailEvicted {
+            epoch,
+            first_sequence,
+            last_sequence,
+        } => NoticeParts {
+            count: Some(
+                last_sequence
+                    .saturating_sub(*first_sequence)
+                    .saturating_add(1),
+            ),
+            ..log(
+                activity(2, "Delete"),
+                "trail_evicted",
+                format!(
+                    "Records {first_sequence} to {last_sequence} of epoch {epoch} were deleted to \
+                     keep within the quota."
+                ),
+            )
+        },
+        NoticeKind::Ledger(tally) => log(other_activity("Ledger"), "ledger", ledger_message(tally)),
+    }
+}
+
+fn lifecycle(
+    app: &'static str,
+    activity: Activity,
+    name: &'static str,
+    message: String,
+) -> NoticeParts {
+    NoticeParts {
+        class: &APPLICATION_LIFECYCLE,
+        app,
+        ..log(activity, name, message)
+    }
+}
+
+fn log(activity: Activity, name: &'static str, message: String) -> NoticeParts {
+    NoticeParts {
+        class: &EVENT_LOG_ACTIVITY,
+        activity,
+        status: STATUS_SUCCESS,
+        app: RECORDER,
+        name,
+        message,
+        count: None,
+        status_code: None,
+    }
+}
+
+fn ledger_message(tally: &Tally) -> String {
+    format!(
+        "{} connections ended: {} recorded, {} declared lost; {} are open.",
+        tally.closes_made, tally.closes_recorded, tally.closes_lost, tally.live
+    )
+}
+
+fn after_previous(epoch: u64, stopped_in_order: bool) -> String {
+    if stopped_in_order {
+        format!("The recorder started; epoch {epoch} before it ended in order.")
+    } else {
+        format!(
+            "The recorder started; epoch {epoch} before it was cut off, and what happened between \
+             its last record and now is unknown."
+        )
+    }
+}
+
+fn loss_message(stage: LossStage, cause: LossCause, what: LostKind, count: Option<u64>) -> String {
+    let number = count.map_or("An unknown number of".to_owned(), |count| count.to_string());
+    format!(
+        "{number} {} lost at the stage {}: {}.",
+        what.name(),
+        stage.name(),
+        cause.name()
+    )
+}
+
+/// A notice in numbers and words of its own, for programs.
+fn details(kind: &NoticeKind) -> Map<String, Value> {
+    let value = match kind {
+        NoticeKind::RecorderStarted { previous: None } => json!({}),
+        NoticeKind::RecorderStarted {
+            previous: Some(previous),
+        } => json!({
+            "previous_epoch": previous.epoch,
+            "previous_last_sequence": previous.last_sequence,
+            "previous_last_time_ns": previous.last_at.map(|at| at.wall.0),
+            "previous_stopped_in_order": previous.stopped_in_order,
+        }),
+        NoticeKind::RecorderStopped { reason, tally } => json!({
+            "reason": reason.name(),
+            "closes_made": tally.closes_made,
+            "closes_recorded": tally.closes_recorded,
+            "closes_lost": tally.closes_lost,
+            "live": tally.live,
+        }),
+        NoticeKind::SensorStarted { sensor, limits } => {
+            json!({ "sensor": sensor.name(), "limits": limits })
+        }
+        NoticeKind::SensorStopped { sensor, reason } => {
+            json!({ "sensor": sensor.name(), "reason": reason })
+        }
+        NoticeKind::Lost {
+            stage,
+            cause,
+            what,
+            count,
+            since,
+        } => json!({
+            "stage": stage.name(),
+            "cause": cause.name(),
+            "what": what.name(),
+            "count": count,
+            "since_ns": since.wall.0,
+        }),
+        NoticeKind::Slept { duration_ns } => json!({ "duration_ns": duration_ns }),
+        NoticeKind::ClockStepped { by_ns } => json!({ "by_ns": by_ns }),
+        NoticeKind::TrailEvicted {
+            epoch,
+            first_sequence,
+            last_sequence,
+        } => json!({
+            "epoch": epoch,
+            "first_sequence": first_sequence,
+            "last_sequence": last_sequence,
+        }),
+        NoticeKind::Ledger(tally) => json!({
+            "closes_made": tally.closes_made,
+            "closes_recorded": tally.closes_recorded,
+            "closes_lost": tally.closes_lost,
+            "live": tally.live,
+        }),
+    };
+    match value {
+        Value::Object(map) => map,
+        other => unreachable!("details are an object, not {other}"),
+    }
+}
+
+fn uuid(bytes: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    write_uuid(&mut text, bytes).expect("writing to a string cannot fail");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn event(record: &Record) -> Value {
+        let id = RecordId {
+            epoch: 7,
+            sequence: 42,
+        };
+        serde_json::from_str(&to_json(id, record, &sample::device())).unwrap()
+    }
+
+    fn connection() -> Connection {
+        let Record::Connection(connection) = sample::closes(1, 1).remove(0) else {
+            unreachable!("closes are connections");
+        };
+        connection
+    }
+
+    #[test]
+    fn type_is_class_and_activity() {
+        for record in sample::records(5, 2_000) {
+            let event = event(&record);
+            let number = |name: &str| event[name].as_u64().unwrap();
+            assert_eq!(
+                number("type_uid"),
+                number("class_uid") * 100 + number("activity_id")
+            );
+        }
+    }
+
+    #[test]
+    fn the_sides_are_named_by_who_began() {
+        let mut connection = connection();
+        connection.direction = Direction::Inbound;
+        let event = event(&Record::Connection(connection.clone()));
+        let port = |side: &str| event[side]["port"].as_u64();
+        assert_eq!(port("src_endpoint"), connection.remote.port.map(u64::from));
+        assert_eq!(port("dst_endpoint"), connection.local.port.map(u64::from));
+    }
+
+    #[test]
+    fn unknown_is_absent_and_zero_is_zero() {
+        let mut connection = connection();
+        connection.traffic = Traffic {
+            bytes_out: Some(0),
+            ..Traffic::default()
+        };
+        let event = event(&Record::Connection(connection));
+        assert_eq!(event["traffic"]["bytes_out"], 0);
+        assert_eq!(event["traffic"].get("bytes_in"), None);
+        assert_eq!(event["traffic"].get("bytes"), None);
+    }
+
+    #[test]
+    fn an_established_connection_that_times_out_did_not_fail_to_open() {
+        let mut connection = connection();
+        let timed_out = crate::Ending {
+            outcome: Outcome::TimedOut,
+            errno: Some(110),
+        };
+        connection.phase = Phase::Close(timed_out);
+        assert_eq!(
+            event(&Record::Connection(connection.clone()))["activity_name"],
+            "Close"
+        );
+        connection.established = None;
+        let event = event(&Record::Connection(connection));
+        assert_eq!(event["activity_name"], "Fail");
+        assert_eq!(event["status_code"], "110");
+        assert_eq!(event["status_detail"], "timed_out");
+    }
+}

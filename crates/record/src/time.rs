@@ -54,7 +54,10 @@ mod tests {
 
     #[test]
     fn wall_follows_mono_in_both_directions() {
-        let stamp = Stamp { wall: Wall(1_000), mono: Mono(500) };
+        let stamp = Stamp {
+            wall: Wall(1_000),
+            mono: Mono(500),
+        };
         assert_eq!(stamp.wall_at(Mono(700)), Wall(1_200));
         assert_eq!(stamp.wall_at(Mono(100)), Wall(600));
     }

@@ -185,8 +185,10 @@ impl<'a> Fields<'a> {
             KIND_BYTES => {
                 let length = take_varint(&mut self.rest)?;
                 let length = usize::try_from(length).map_err(|_| WireError::Overflow)?;
-                let (bytes, rest) =
-                    self.rest.split_at_checked(length).ok_or(WireError::Truncated)?;
+                let (bytes, rest) = self
+                    .rest
+                    .split_at_checked(length)
+                    .ok_or(WireError::Truncated)?;
                 self.rest = rest;
                 Value::Bytes(bytes)
             }

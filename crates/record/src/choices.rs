@@ -1,0 +1,124 @@
+//! The numbers and names of every choice: the numbers stand in canonical bytes, the names in JSON
+//! and in queries. Both are for ever; new ones are added, none is used again.
+
+use crate::wire::WireError;
+use crate::{
+    ByteQuality, Confidence, Direction, IdentitySource, LossCause, LossStage, LostKind, Origin,
+    Outcome, SensorKind, StopReason,
+};
+
+/// One table for both directions, so that neither can be forgotten.
+macro_rules! choices {
+    ($($type:ident { $($variant:ident = $number:literal $name:literal),+ $(,)? })+) => { $(
+        impl $type {
+            /// Every choice.
+            pub const ALL: &[$type] = &[$($type::$variant),+];
+
+            /// The number this choice has in canonical bytes.
+            pub fn number(self) -> u64 {
+                match self { $($type::$variant => $number),+ }
+            }
+
+            /// The choice of a number found in `field`.
+            ///
+            /// # Errors
+            /// When this version knows no such choice.
+            pub fn from_number(field: u32, number: u64) -> Result<$type, WireError> {
+                match number {
+                    $($number => Ok($type::$variant),)+
+                    other => Err(WireError::UnknownChoice(field, other)),
+                }
+            }
+
+            /// The name this choice has in JSON and in queries.
+            pub fn name(self) -> &'static str {
+                match self { $($type::$variant => $name),+ }
+            }
+        }
+    )+ };
+}
+
+choices! {
+    Direction {
+        Outbound = 1 "outbound",
+        Inbound = 2 "inbound",
+        Unknown = 3 "unknown",
+    }
+    Outcome {
+        Closed = 1 "closed",
+        Reset = 2 "reset",
+        Refused = 3 "refused",
+        TimedOut = 4 "timed_out",
+        Unreachable = 5 "unreachable",
+        Aborted = 6 "aborted",
+        Failed = 7 "failed",
+        Reaped = 8 "reaped",
+        Evicted = 9 "evicted",
+        Idle = 10 "idle",
+        Unknown = 11 "unknown",
+    }
+    ByteQuality {
+        Unknown = 1 "unknown",
+        Exact = 2 "exact",
+        SoFar = 3 "so_far",
+        AtLeast = 4 "at_least",
+    }
+    IdentitySource {
+        None = 1 "none",
+        Connect = 2 "connect",
+        Accept = 3 "accept",
+        FirstIo = 4 "first_io",
+        Bind = 5 "bind",
+        Release = 6 "release",
+        Listener = 7 "listener",
+        Snapshot = 8 "snapshot",
+        SocketTable = 9 "socket_table",
+    }
+    Confidence {
+        Unknown = 1 "unknown",
+        Guess = 2 "guess",
+        Likely = 3 "likely",
+        Certain = 4 "certain",
+    }
+    Origin {
+        Live = 1 "live",
+        Snapshot = 2 "snapshot",
+        Sampled = 3 "sampled",
+        Inferred = 4 "inferred",
+    }
+    StopReason {
+        Requested = 1 "requested",
+        Elapsed = 2 "elapsed",
+        SensorEnded = 3 "sensor_ended",
+    }
+    SensorKind {
+        LinuxEbpf = 1 "linux_ebpf",
+        LinuxSampled = 2 "linux_sampled",
+        Replay = 3 "replay",
+    }
+    LossStage {
+        Kernel = 1 "kernel",
+        SensorQueue = 2 "sensor_queue",
+        FlowTable = 3 "flow_table",
+        TrailQueue = 4 "trail_queue",
+        Trail = 5 "trail",
+    }
+    LossCause {
+        RingFull = 1 "ring_full",
+        MapFull = 2 "map_full",
+        StorageFailed = 3 "storage_failed",
+        QueueFull = 4 "queue_full",
+        WriteFailed = 5 "write_failed",
+        Malformed = 6 "malformed",
+        UnknownProcess = 7 "unknown_process",
+    }
+    LostKind {
+        Closes = 1 "closes",
+        Opens = 2 "opens",
+        Processes = 3 "processes",
+        Attributions = 4 "attributions",
+        Connections = 5 "connections",
+        Records = 6 "records",
+        Events = 7 "events",
+    }
+}

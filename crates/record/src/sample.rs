@@ -1,0 +1,370 @@
+//! Made-up records of realistic variety, the same for the same seed.
+//!
+//! For tests and benchmarks only (feature `sample`). Addresses are from the ranges reserved for
+//! documentation.
+
+use crate::{
+    Ancestor, Attribution, ByteQuality, Connection, ConnectionId, Device, Direction, Ending,
+    Endpoint, EndpointId, ExecutableFile, IdentitySource, LossCause, LossStage, LostKind, Mono,
+    Notice, NoticeKind, Origin, Outcome, Phase, PreviousEpoch, Process, ProcessKey, Protocol,
+    Record, SensorKind, Stamp, StopReason, Tally, Traffic, User, Wall,
+};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// `count` records: mostly connections, with every kind of notice among them.
+pub fn records(seed: u64, count: usize) -> Vec<Record> {
+    let mut world = World::new(seed);
+    (0..count).map(|_| world.record()).collect()
+}
+
+/// `count` closed connections, as an endpoint makes them.
+pub fn closes(seed: u64, count: usize) -> Vec<Record> {
+    let mut world = World::new(seed);
+    (0..count)
+        .map(|_| Record::Connection(world.close()))
+        .collect()
+}
+
+/// A machine with everything known.
+pub fn device() -> Device {
+    Device {
+        endpoint: EndpointId(*b"\x5e\x1f\x00\x11\x22\x33\x44\x55\x86\x77\x88\x99\xaa\xbb\xcc\xdd"),
+        hostname: "laptop-17.example".to_owned(),
+        os_name: "Debian GNU/Linux".to_owned(),
+        os_version: Some("12".to_owned()),
+        kernel_release: Some("6.1.0-40-amd64".to_owned()),
+        boot_id: Some([0x42; 16]),
+        machine_id: Some("0123456789abcdef0123456789abcdef".to_owned()),
+        agent_version: "0.1.0".to_owned(),
+    }
+}
+
+/// A small generator of numbers (SplitMix64): good enough for data, the same on every machine.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Starts from `seed`.
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, which must not be zero.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.number() % bound
+    }
+
+    /// True once in `n`.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    /// One of `choices`, which must not be empty.
+    pub fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize].clone()
+    }
+
+    /// A size spread over magnitudes, as sizes are: below two to the power of `bits`.
+    pub fn size(&mut self, bits: u64) -> u64 {
+        let bits = self.below(bits) + 1;
+        self.number() >> (64 - bits)
+    }
+}
+
+struct World {
+    random: Random,
+    processes: Vec<Arc<Process>>,
+    remotes: Vec<IpAddr>,
+    clock_ns: u64,
+    ordinal: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut random = Random::new(seed);
+        let processes = (0..40).map(|_| Arc::new(process(&mut random))).collect();
+        let remotes = (0..300).map(|_| address(&mut random)).collect();
+        World {
+            random,
+            processes,
+            remotes,
+            clock_ns: 3_600_000_000_000,
+            ordinal: 0,
+        }
+    }
+
+    fn record(&mut self) -> Record {
+        if self.random.one_in(12) {
+            let kind = self.notice();
+            return Record::Notice(Notice {
+                at: self.stamp(),
+                kind,
+            });
+        }
+        let mut connection = self.close();
+        match self.random.below(4) {
+            0 => connection.phase = Phase::Open,
+            1 => connection.phase = Phase::Update,
+            _ => {}
+        }
+        if self.random.one_in(10) {
+            self.forget(&mut connection);
+        }
+        Record::Connection(connection)
+    }
+
+    fn stamp(&mut self) -> Stamp {
+        self.clock_ns += self.random.size(34);
+        stamp(self.clock_ns)
+    }
+
+    fn close(&mut self) -> Connection {
+        let at = self.stamp();
+        let random = &mut self.random;
+        self.ordinal += 1;
+        let lifetime_ns = random.size(38).min(at.mono.0);
+        let handshake_ns = random.size(26).min(lifetime_ns);
+        let opened = Mono(at.mono.0 - lifetime_ns);
+        let outcome = if random.one_in(8) {
+            random.pick(Outcome::ALL)
+        } else {
+            Outcome::Closed
+        };
+        let source = if random.one_in(6) {
+            random.pick(IdentitySource::ALL)
+        } else {
+            IdentitySource::Connect
+        };
+        let errno = (outcome != Outcome::Closed).then(|| random.below(130) as i32);
+        let remote = random.pick(&self.remotes);
+        Connection {
+            id: ConnectionId {
+                epoch: 7,
+                ordinal: self.ordinal,
+            },
+            phase: Phase::Close(Ending { outcome, errno }),
+            at,
+            process: (source != IdentitySource::None).then(|| random.pick(&self.processes)),
+            attribution: Attribution::from_source(source),
+            protocol: random.pick(&[Protocol::Tcp, Protocol::Tcp, Protocol::Udp]),
+            direction: random.pick(&[Direction::Outbound, Direction::Outbound, Direction::Inbound]),
+            local: endpoint(local_address(remote), 32_768 + random.below(28_232) as u16),
+            remote: endpoint(
+                remote,
+                random.pick(&[443, 443, 443, 80, 53, 22, 993, 8_443]),
+            ),
+            network_namespace: Some(4_026_531_840),
+            opened: Some(opened),
+            established: Some(opened.plus_ns(handshake_ns)),
+            traffic: traffic(random),
+            rtt_us: Some(random.size(17) as u32),
+            retransmits: Some(random.below(60).saturating_sub(57) as u32),
+            closer_pid: None,
+            origin: if random.one_in(20) {
+                random.pick(Origin::ALL)
+            } else {
+                Origin::Live
+            },
+        }
+    }
+
+    fn forget(&mut self, connection: &mut Connection) {
+        let random = &mut self.random;
+        match random.below(7) {
+            0 => connection.process = None,
+            1 => connection.traffic = Traffic::default(),
+            2 => connection.local = Endpoint::default(),
+            3 => (connection.opened, connection.established) = (None, None),
+            4 => (connection.rtt_us, connection.retransmits) = (None, None),
+            5 => connection.protocol = Protocol::Other(random.below(256) as u8),
+            _ => connection.closer_pid = Some(random.size(22) as u32),
+        }
+        if random.one_in(3) {
+            connection.direction = Direction::Unknown;
+            connection.network_namespace = None;
+        }
+    }
+
+    fn notice(&mut self) -> NoticeKind {
+        let since = stamp(self.clock_ns - 1_000_000);
+        let random = &mut self.random;
+        match random.below(9) {
+            0 => NoticeKind::RecorderStarted {
+                previous: previous(random, since),
+            },
+            1 => NoticeKind::RecorderStopped {
+                reason: random.pick(StopReason::ALL),
+                tally: tally(random),
+            },
+            2 => NoticeKind::SensorStarted {
+                sensor: random.pick(SensorKind::ALL),
+                limits: vec!["Raw sockets are not seen.".to_owned(); random.below(3) as usize],
+            },
+            3 => NoticeKind::SensorStopped {
+                sensor: random.pick(SensorKind::ALL),
+                reason: "The ring could not be read.".to_owned(),
+            },
+            4 => NoticeKind::Lost {
+                stage: random.pick(LossStage::ALL),
+                cause: random.pick(LossCause::ALL),
+                what: random.pick(LostKind::ALL),
+                count: (!random.one_in(4)).then(|| random.size(30)),
+                since,
+            },
+            5 => NoticeKind::Slept {
+                duration_ns: random.size(50),
+            },
+            6 => NoticeKind::ClockStepped {
+                by_ns: random.size(50) as i64 - (1 << 49),
+            },
+            7 => NoticeKind::TrailEvicted {
+                epoch: random.size(20),
+                first_sequence: 1,
+                last_sequence: random.size(30),
+            },
+            _ => NoticeKind::Ledger(tally(random)),
+        }
+    }
+}
+
+const PROGRAMS: &[&str] = &[
+    "/usr/lib/firefox-esr/firefox-esr",
+    "/usr/bin/curl",
+    "/usr/bin/ssh",
+    "/usr/lib/apt/methods/https",
+    "/opt/chat/chat --type=utility",
+    "/usr/sbin/chronyd",
+    "/usr/bin/python3.11",
+    "/usr/lib/systemd/systemd-resolved",
+    "/home/ana/.local/bin/outil-réseau",
+];
+
+const START_NS_MIN: u64 = 1_000_000_000;
+
+fn process(random: &mut Random) -> Process {
+    let path = random.pick(PROGRAMS);
+    let user_name = random.pick(&["ana", "root", "www-data"]);
+    Process {
+        key: key(random),
+        cpid: Some(cpid(random)),
+        name: path.rsplit('/').next().map(Into::into),
+        path: Some(path.into()),
+        file: Some(ExecutableFile {
+            device: 0x0080_0001,
+            inode: random.size(22),
+        }),
+        command_line: random.one_in(5).then(|| format!("{path} --quiet").into()),
+        user: Some(User {
+            uid: random.size(10) as u32,
+            name: Some(user_name.into()),
+        }),
+        login_uid: (!random.one_in(3)).then_some(1_000),
+        cgroup: Some(random.size(14)),
+        ancestors: (0..random.below(4)).map(|_| ancestor(random)).collect(),
+    }
+}
+
+fn ancestor(random: &mut Random) -> Ancestor {
+    let name = random.pick(&["bash", "systemd", "sshd", "gnome-shell"]);
+    Ancestor {
+        key: key(random),
+        cpid: Some(cpid(random)),
+        name: Some(name.into()),
+        path: Some(format!("/usr/bin/{name}").into()),
+    }
+}
+
+fn key(random: &mut Random) -> ProcessKey {
+    ProcessKey {
+        pid: 1 + random.size(22) as u32,
+        start_ns: START_NS_MIN + random.size(41),
+        exec_id: random.below(4) as u32,
+    }
+}
+
+fn cpid(random: &mut Random) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&random.number().to_le_bytes());
+    bytes[8..].copy_from_slice(&random.number().to_le_bytes());
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    bytes
+}
+
+fn address(random: &mut Random) -> IpAddr {
+    let host = random.number();
+    match random.below(4) {
+        0 => IpAddr::V6(Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(host))),
+        1 => IpAddr::V4(Ipv4Addr::new(192, 0, 2, host as u8)),
+        2 => IpAddr::V4(Ipv4Addr::new(198, 51, 100, host as u8)),
+        _ => IpAddr::V4(Ipv4Addr::new(203, 0, 113, host as u8)),
+    }
+}
+
+fn local_address(remote: IpAddr) -> IpAddr {
+    match remote {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77)),
+    }
+}
+
+fn endpoint(address: IpAddr, port: u16) -> Endpoint {
+    Endpoint {
+        address: Some(address),
+        port: Some(port),
+    }
+}
+
+fn traffic(random: &mut Random) -> Traffic {
+    let (bytes_out, bytes_in) = (random.size(18), random.size(24));
+    Traffic {
+        bytes_out: Some(bytes_out),
+        bytes_in: Some(bytes_in),
+        packets_out: Some(bytes_out.div_ceil(1_400)),
+        packets_in: Some(bytes_in.div_ceil(1_400)),
+        quality: if random.one_in(9) {
+            random.pick(ByteQuality::ALL)
+        } else {
+            ByteQuality::Exact
+        },
+    }
+}
+
+fn previous(random: &mut Random, last_at: Stamp) -> Option<PreviousEpoch> {
+    (!random.one_in(3)).then(|| PreviousEpoch {
+        epoch: random.size(20),
+        last_sequence: random.size(30),
+        last_at: (!random.one_in(3)).then_some(last_at),
+        stopped_in_order: random.one_in(2),
+    })
+}
+
+fn tally(random: &mut Random) -> Tally {
+    let (closes_recorded, closes_lost) = (random.size(30), random.below(3));
+    let closes_made = closes_recorded + closes_lost;
+    Tally {
+        closes_made,
+        closes_recorded,
+        closes_lost,
+        live: random.size(12),
+    }
+}
+
+/// A moment of the monotonic clock, on a wall clock that never steps.
+fn stamp(mono_ns: u64) -> Stamp {
+    const BOOT_WALL_NS: i64 = 1_790_000_000_000_000_000;
+    Stamp {
+        wall: Wall(BOOT_WALL_NS + mono_ns as i64),
+        mono: Mono(mono_ns),
+    }
+}

@@ -1,0 +1,105 @@
+//! Golden records: what was once published stays readable and comes out the same.
+//!
+//! `tests/golden/v1/NAME.hex` holds canonical bytes, `NAME.json` the event they become.
+//! Files are only ever added. With `CONNTRAIL_BLESS` set, missing ones are written; those that
+//! exist are never touched.
+
+use record::{Record, RecordId, codec, ocsf, sample};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+}
+
+/// The first sample of each kind of record, by a name that tells it.
+fn wanted() -> Vec<(String, Record)> {
+    let mut wanted: Vec<(String, Record)> = Vec::new();
+    for record in sample::records(2026, 4_000) {
+        let name = name(&record);
+        if wanted.iter().all(|(taken, _)| *taken != name) {
+            wanted.push((name, record));
+        }
+    }
+    wanted
+}
+
+fn name(record: &Record) -> String {
+    let event = event(record);
+    let notes = &event["unmapped"]["conntrail"];
+    let text = |key: &str| notes[key].as_str().map(str::to_owned);
+    match (text("notice"), text("phase"), text("outcome")) {
+        (Some(notice), _, _) => format!("notice-{notice}"),
+        (None, Some(phase), Some(outcome)) => format!("connection-{phase}-{outcome}"),
+        (None, phase, _) => format!("connection-{}", phase.expect("a connection has a phase")),
+    }
+}
+
+fn event(record: &Record) -> serde_json::Value {
+    let id = RecordId {
+        epoch: 7,
+        sequence: 42,
+    };
+    serde_json::from_str(&ocsf::to_json(id, record, &sample::device())).expect("our own JSON")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.trim().as_bytes();
+    let pairs = digits
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).unwrap());
+    pairs
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn every_golden_record_still_reads_and_encodes_the_same() {
+    let mut seen = 0;
+    for entry in fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "hex") {
+            continue;
+        }
+        let bytes = unhex(&fs::read_to_string(&path).unwrap());
+        let record = codec::decode(&bytes).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let mut again = Vec::new();
+        codec::encode(&record, &mut again);
+        assert_eq!(
+            hex(&again),
+            hex(&bytes),
+            "{path:?} has other canonical bytes now"
+        );
+        let json = fs::read_to_string(path.with_extension("json")).unwrap();
+        let expected: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            event(&record),
+            expected,
+            "{path:?} becomes another event now"
+        );
+        seen += 1;
+    }
+    assert!(seen >= 20, "only {seen} golden records were found");
+}
+
+#[test]
+fn every_kind_of_record_has_a_golden_file() {
+    for (name, record) in wanted() {
+        let path = folder().join(format!("{name}.hex"));
+        if !path.exists() && std::env::var_os("CONNTRAIL_BLESS").is_some() {
+            let mut bytes = Vec::new();
+            codec::encode(&record, &mut bytes);
+            fs::write(&path, hex(&bytes) + "\n").unwrap();
+            let json = serde_json::to_string_pretty(&event(&record)).unwrap() + "\n";
+            fs::write(path.with_extension("json"), json).unwrap();
+        }
+        assert!(
+            path.exists(),
+            "{name} has no golden file; add it with CONNTRAIL_BLESS=1"
+        );
+    }
+}

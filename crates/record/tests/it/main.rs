@@ -1,0 +1,4 @@
+//! What readers of the published form rely on.
+
+mod golden;
+mod schema;
