@@ -32,7 +32,7 @@ pub use connection::{
     Attribution, ByteQuality, Confidence, Connection, ConnectionId, Direction, Ending, Endpoint,
     IdentitySource, Origin, Outcome, Phase, Protocol, Traffic,
 };
-pub use device::{Device, EndpointId, parse_uuid};
+pub use device::{Device, EndpointId, ParseEndpointIdError, parse_uuid};
 pub use notice::{
     LossCause, LossStage, LostKind, Notice, NoticeKind, PreviousEpoch, SensorKind, StopReason,
     Tally,
