@@ -1,2 +1,74 @@
-//! Placeholder.
-fn main() {}
+//! `conntrail`, the tool: reads what the recorder keeps.
+//!
+//! It needs no privilege beyond reading the trail, changes nothing in it, and can be interrupted at
+//! any time without cost.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod tui;
+mod words;
+
+use clap::{Parser, Subcommand};
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Shows which process connected where, when, how long and how many bytes.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Folder of the trail [default: the recorder's own: /var/lib/conntrail for root, else
+    /// ~/.local/state/conntrail]
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows connections as they are recorded: a live table on a terminal, else line by line.
+    Watch(cli::watch::Arguments),
+    /// Answers questions about past connections.
+    Query(cli::query::Arguments),
+    /// Turns a recorded stream of events into records again, with no privilege at all.
+    Replay(cli::replay::Arguments),
+    /// Says what of the trail is intact, damaged or missing.
+    Verify,
+    /// Shows every setting, its value, and who set it.
+    Config(cli::config::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("conntrail: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let named = arguments.state_dir;
+    let state_dir = || named.clone().unwrap_or_else(host::paths::default_state_dir);
+    match arguments.command {
+        Command::Watch(arguments) => cli::watch::run(&state_dir(), &arguments),
+        Command::Query(arguments) => cli::query::run(&state_dir(), &arguments),
+        Command::Replay(arguments) => cli::replay::run(named.as_deref(), &arguments),
+        Command::Verify => cli::verify::run(&state_dir()),
+        Command::Config(arguments) => cli::config::run(&arguments),
+    }
+}
+
+/// Whoever reads our output may stop reading, as `head` does; that is no error of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

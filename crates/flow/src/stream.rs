@@ -31,6 +31,10 @@ pub struct Header {
 }
 
 /// One call of the table.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every call handles an event"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     /// [`crate::FlowTable::handle`].

@@ -37,6 +37,7 @@ impl Default for Config {
 }
 
 /// What the table gives.
+#[expect(clippy::large_enum_variant, reason = "nearly every output is a record")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// To be kept.
@@ -319,6 +320,7 @@ impl FlowTable {
     }
 
     fn swept(&mut self, before: Mono, alive: &[FlowKey], now: Mono) {
+        #[expect(clippy::disallowed_methods, reason = "sorted right after")]
         let mut gone: Vec<(ConnectionId, FlowKey)> = self
             .flows
             .iter()
@@ -363,6 +365,7 @@ impl FlowTable {
     /// Lets go of a sixteenth at once, so that the cost of finding the idlest is shared by many
     /// openings.
     fn evict_idlest(&mut self, now: Mono) {
+        #[expect(clippy::disallowed_methods, reason = "sorted right after")]
         let mut idlest: Vec<(Mono, ConnectionId, FlowKey)> = self
             .flows
             .iter()
@@ -469,10 +472,10 @@ fn connection(id: ConnectionId, phase: Phase, at: Stamp, tuple: &Tuple) -> Conne
 /// An attempt that failed has no open. A connection that was established had one, which was lost,
 /// or the flow was evicted before its end.
 fn origin_without_open(closed: &Closed) -> Origin {
-    match closed.origin {
-        Origin::Live if closed.established.is_some() => Origin::Inferred,
-        origin => origin,
+    if closed.origin == Origin::Live && closed.established.is_some() {
+        return Origin::Inferred;
     }
+    closed.origin
 }
 
 #[cfg(test)]

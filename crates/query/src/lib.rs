@@ -1,1 +1,169 @@
-//! Placeholder.
+//! Read-only questions over a trail.
+//!
+//! A [`Filter`] says which records, [`Answers`] walks over them, [`OpenConnections`] keeps what is
+//! still open. Holes in the trail are part of every answer: an answer that passes over a hole
+//! says so.
+
+#![forbid(unsafe_code)]
+
+mod filter;
+mod open;
+
+pub use filter::{Filter, ProcessPattern};
+pub use open::{OpenConnection, OpenConnections};
+
+use record::{Device, Record, RecordId, Wall};
+use std::path::Path;
+use std::sync::Arc;
+use trail::{Damaged, Item, Missing, ReadOptions, SegmentName, TrailError, TrailReader, Warning};
+
+/// One part of an answer.
+#[expect(clippy::large_enum_variant, reason = "nearly every answer is a record")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A record that the filter lets through.
+    Record {
+        /// Where it stands.
+        id: RecordId,
+        /// The record.
+        record: Record,
+        /// The machine that recorded it.
+        device: Arc<Device>,
+    },
+    /// Records that could not be read; some of them might have been an answer.
+    Hole(Hole),
+}
+
+/// Why records could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hole {
+    /// Bytes are not as they were written.
+    Damaged(Damaged),
+    /// Sequences are nowhere.
+    Missing(Missing),
+    /// A record of a newer version.
+    Unreadable(RecordId),
+}
+
+impl std::fmt::Display for Hole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Hole::Damaged(damaged) => {
+                let Damaged {
+                    segment,
+                    offset,
+                    bytes,
+                    lost_records,
+                    at_end,
+                } = damaged;
+                write!(f, "{segment}: {bytes} bytes from byte {offset} are damaged")?;
+                match (lost_records, at_end) {
+                    (Some(0), _) => write!(f, ", no record was lost with them"),
+                    (Some(records), _) => write!(f, ", {records} records were lost with them"),
+                    (None, true) => write!(f, " at the end, as when a crash cuts off a write"),
+                    (None, false) => write!(f, ", an unknown number of records was lost"),
+                }
+            }
+            Hole::Missing(Missing {
+                epoch,
+                first_sequence,
+                last_sequence,
+            }) => {
+                write!(
+                    f,
+                    "records {first_sequence} to {last_sequence} of epoch {epoch} are missing"
+                )
+            }
+            Hole::Unreadable(id) => write!(
+                f,
+                "record {} of epoch {} comes from a newer version; a newer conntrail reads it",
+                id.sequence, id.epoch
+            ),
+        }
+    }
+}
+
+/// Walks over the answers in the order they were recorded.
+pub struct Answers {
+    reader: TrailReader,
+    filter: Filter,
+}
+
+impl Answers {
+    /// Asks the trail in `segments_dir`; see [`trail::segments_dir`].
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn new(segments_dir: &Path, filter: Filter) -> Result<Answers, TrailError> {
+        let options = ReadOptions {
+            wall: range(&filter),
+            ..ReadOptions::default()
+        };
+        Ok(Answers {
+            reader: TrailReader::open_with(segments_dir, options)?,
+            filter,
+        })
+    }
+
+    /// Asks only the newest epoch: what the recorder that runs now, or ran last, has recorded.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn of_newest_epoch(segments_dir: &Path, filter: Filter) -> Result<Answers, TrailError> {
+        let newest = newest_epoch(segments_dir);
+        let after = newest.map(|epoch| RecordId { epoch, sequence: 0 });
+        let options = ReadOptions {
+            wall: range(&filter),
+            after,
+            ..ReadOptions::default()
+        };
+        Ok(Answers {
+            reader: TrailReader::open_with(segments_dir, options)?,
+            filter,
+        })
+    }
+
+    /// The next part of the answer. After `None`, a later call goes on with what was recorded
+    /// since.
+    ///
+    /// # Errors
+    /// When a segment cannot be opened; the next call passes it over.
+    pub fn next_answer(&mut self) -> Result<Option<Answer>, TrailError> {
+        while let Some(item) = self.reader.next_item()? {
+            let answer = match item {
+                Item::Record { id, record, device } if self.filter.lets_through(&record) => {
+                    Answer::Record { id, record, device }
+                }
+                Item::Record { .. } => continue,
+                Item::Unreadable { id, .. } => Answer::Hole(Hole::Unreadable(id)),
+                Item::Damaged(damaged) => Answer::Hole(Hole::Damaged(damaged)),
+                Item::Missing(missing) => Answer::Hole(Hole::Missing(missing)),
+            };
+            return Ok(Some(answer));
+        }
+        Ok(None)
+    }
+
+    /// What in the folder was passed over so far.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        self.reader.warnings()
+    }
+}
+
+/// A folder that cannot be listed has none; opening the reader then says why.
+fn newest_epoch(segments_dir: &Path) -> Option<u64> {
+    let entries = std::fs::read_dir(segments_dir).ok()?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names
+        .filter_map(|name| SegmentName::parse(&name))
+        .map(|name| name.epoch)
+        .max()
+}
+
+fn range(filter: &Filter) -> Option<std::ops::RangeInclusive<Wall>> {
+    if filter.since.is_none() && filter.until.is_none() {
+        return None;
+    }
+    let since = filter.since.unwrap_or(Wall(i64::MIN));
+    Some(since..=filter.until.unwrap_or(Wall(i64::MAX)))
+}

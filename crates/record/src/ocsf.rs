@@ -23,7 +23,7 @@ use event::{
     Actor, ConnectionInfo, ConnectionNotes, Event, File, Metadata, NetworkEndpoint, NetworkTraffic,
     NoticeNotes, OperatingSystem, ParentProcess, Product, Timespan, Unmapped, UserObject,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -473,18 +473,14 @@ fn connection_notes(connection: &Connection) -> ConnectionNotes {
 fn notice_event<'a>(id: RecordId, notice: &'a Notice, device: &'a Device) -> Event<'a> {
     let parts = notice_parts(&notice.kind);
     let is_lifecycle = parts.class.uid == APPLICATION_LIFECYCLE.uid;
-    let window = match &notice.kind {
-        NoticeKind::Lost { since, .. } => Some(since.wall.as_millis()),
-        _ => None,
-    };
     Event {
         app: is_lifecycle.then(|| product(device, parts.app)),
         log_name: (!is_lifecycle).then_some("conntrail"),
         log_provider: (!is_lifecycle).then_some("Conntrail"),
         message: Some(parts.message),
         count: parts.count.and_then(|count| i32::try_from(count).ok()),
-        start_time: window,
-        end_time: window.map(|_| notice.at.wall.as_millis()),
+        start_time: parts.since.map(|since| since.wall.as_millis()),
+        end_time: parts.since.map(|_| notice.at.wall.as_millis()),
         status_code: parts.status_code.map(str::to_owned),
         unmapped: Unmapped::Notice(Box::new(NoticeNotes {
             notice: parts.name,
@@ -513,6 +509,8 @@ struct NoticeParts {
     name: &'static str,
     message: String,
     count: Option<u64>,
+    /// Where the time in question began, for a loss.
+    since: Option<Stamp>,
     status_code: Option<&'static str>,
 }
 
@@ -545,9 +543,10 @@ fn notice_parts(kind: &NoticeKind) -> NoticeParts {
             cause,
             what,
             count,
-            ..
+            since,
         } => NoticeParts {
             count: *count,
+            since: Some(*since),
             status: STATUS_FAILURE,
             status_code: Some(cause.name()),
             ..log(
@@ -609,6 +608,7 @@ fn log(activity: Activity, name: &'static str, message: String) -> NoticeParts {
         name,
         message,
         count: None,
+        since: None,
         status_code: None,
     }
 }
@@ -642,8 +642,8 @@ fn loss_message(stage: LossStage, cause: LossCause, what: LostKind, count: Optio
 }
 
 /// A notice in numbers and words of its own, for programs.
-fn details(kind: &NoticeKind) -> Map<String, Value> {
-    let value = match kind {
+fn details(kind: &NoticeKind) -> Value {
+    match kind {
         NoticeKind::RecorderStarted { previous: None } => json!({}),
         NoticeKind::RecorderStarted {
             previous: Some(previous),
@@ -696,10 +696,6 @@ fn details(kind: &NoticeKind) -> Map<String, Value> {
             "closes_lost": tally.closes_lost,
             "live": tally.live,
         }),
-    };
-    match value {
-        Value::Object(map) => map,
-        other => unreachable!("details are an object, not {other}"),
     }
 }
 

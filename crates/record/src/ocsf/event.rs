@@ -1,7 +1,7 @@
 //! The shapes of the schema that we fill; what is unknown is left out.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::net::IpAddr;
 
 #[derive(Default, Serialize)]
@@ -273,5 +273,5 @@ pub(super) struct NoticeNotes {
     pub(super) time_ns: i64,
     pub(super) mono_ns: u64,
     #[serde(flatten)]
-    pub(super) details: Map<String, Value>,
+    pub(super) details: Value,
 }

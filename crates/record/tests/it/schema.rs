@@ -132,7 +132,8 @@ fn a_machine_of_which_nothing_is_known_validates() {
 fn the_schema_refuses_what_is_wrong() {
     let schemas = Schemas::load();
     let good = event(1, &sample::closes(1, 1)[0]);
-    let spoil: [(&str, fn(&mut Value)); 6] = [
+    type Spoil = fn(&mut Value);
+    let spoils: [(&str, Spoil); 6] = [
         ("an unknown attribute", |it| it["surprise"] = true.into()),
         ("a time in words", |it| it["time"] = "now".into()),
         ("a port that is none", |it| {
@@ -146,7 +147,7 @@ fn the_schema_refuses_what_is_wrong() {
         }),
         ("another class's type", |it| it["type_uid"] = 600_201.into()),
     ];
-    for (what, spoil) in spoil {
+    for (what, spoil) in spoils {
         let mut bad = good.clone();
         spoil(&mut bad);
         assert!(

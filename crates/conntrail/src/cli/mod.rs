@@ -1,0 +1,26 @@
+//! One module a command: its arguments, and what it does.
+
+pub(crate) mod config;
+pub(crate) mod query;
+pub(crate) mod replay;
+pub(crate) mod verify;
+pub(crate) mod watch;
+
+use anyhow::bail;
+use std::path::{Path, PathBuf};
+
+/// The segments under a state folder.
+///
+/// # Errors
+/// When nothing was ever recorded there, which is more likely a wrong folder than an empty answer.
+fn recorded_in(state_dir: &Path) -> anyhow::Result<PathBuf> {
+    let segments = trail::segments_dir(state_dir);
+    if !segments.exists() {
+        bail!(
+            "nothing was recorded in {}: name the recorder's folder with --state-dir, or start \
+             conntraild first",
+            state_dir.display()
+        );
+    }
+    Ok(segments)
+}

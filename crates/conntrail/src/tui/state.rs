@@ -1,0 +1,106 @@
+//! What the live table knows.
+
+use query::OpenConnections;
+use record::{Connection, Device, LostKind, NoticeKind, Phase, Record, SensorKind, Wall};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Everything the live table can show.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) open: OpenConnections,
+    /// Connections that ended, newest last.
+    pub(crate) ended: VecDeque<Connection>,
+    pub(crate) ended_count: u64,
+    /// Losses, by what was lost; an unknown number is kept as such.
+    pub(crate) lost_closes: u64,
+    pub(crate) lost_unknown: bool,
+    pub(crate) sensor: Option<SensorKind>,
+    /// What the sensor cannot see.
+    pub(crate) limits: Vec<String>,
+    /// The newest other notice, and when.
+    pub(crate) latest_notice: Option<(Wall, NoticeKind)>,
+    pub(crate) device: Option<Arc<Device>>,
+    pub(crate) recorder_stopped: bool,
+}
+
+/// More than any terminal has lines.
+const ENDED_MAX: usize = 500;
+
+impl State {
+    /// Takes in the next record of the trail.
+    pub(crate) fn apply(&mut self, record: Record, device: &Arc<Device>) {
+        self.open.apply(&record);
+        self.open.forget_cut_off();
+        self.device = Some(Arc::clone(device));
+        match record {
+            Record::Connection(connection) => {
+                if let Phase::Close(_) = connection.phase {
+                    self.ended_count += 1;
+                    self.ended.push_back(connection);
+                    if self.ended.len() > ENDED_MAX {
+                        self.ended.pop_front();
+                    }
+                }
+            }
+            Record::Notice(notice) => self.apply_notice(notice.at.wall, notice.kind),
+        }
+    }
+
+    fn apply_notice(&mut self, at: Wall, kind: NoticeKind) {
+        match kind {
+            NoticeKind::SensorStarted { sensor, limits } => {
+                self.sensor = Some(sensor);
+                self.limits = limits;
+            }
+            NoticeKind::RecorderStarted { .. } => {
+                *self = State {
+                    device: self.device.take(),
+                    ..State::default()
+                };
+            }
+            NoticeKind::Lost {
+                what: LostKind::Closes,
+                count,
+                ..
+            } => {
+                self.lost_closes += count.unwrap_or(0);
+                self.lost_unknown |= count.is_none();
+            }
+            NoticeKind::RecorderStopped { .. } => self.recorder_stopped = true,
+            other @ (NoticeKind::SensorStopped { .. }
+            | NoticeKind::Lost { .. }
+            | NoticeKind::Slept { .. }
+            | NoticeKind::ClockStepped { .. }
+            | NoticeKind::TrailEvicted { .. }
+            | NoticeKind::Ledger(_)) => self.latest_notice = Some((at, other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Notice, Stamp, sample};
+
+    #[test]
+    fn a_new_epoch_starts_from_nothing() {
+        let device = Arc::new(sample::device());
+        let mut state = State::default();
+        for record in sample::closes(1, 3_000) {
+            state.apply(record, &device);
+        }
+        assert_eq!(state.ended_count, 3_000);
+        assert_eq!(state.ended.len(), ENDED_MAX);
+        let kind = NoticeKind::RecorderStarted { previous: None };
+        state.apply(
+            Record::Notice(Notice {
+                at: Stamp::default(),
+                kind,
+            }),
+            &device,
+        );
+        assert_eq!((state.ended_count, state.ended.len()), (0, 0));
+        assert_eq!(state.device, Some(device));
+    }
+}

@@ -1,0 +1,263 @@
+//! The recording thread: events through the flow table into the trail.
+
+use crate::capture::Capture;
+use crate::log::say;
+use crate::sensing::Sensed;
+use anyhow::Context;
+use flow::{Event, FlowTable, Output, Want, stream};
+use host::clock;
+use host::config::Config;
+use host::users::Users;
+use record::{
+    Device, LossCause, LossStage, LostKind, Mono, Notice, NoticeKind, Record, Stamp, StopReason,
+};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+use trail::{Flushed, SegmentRange, TrailWriter, WriterOptions};
+
+/// Owns the flow table and the trail.
+pub(crate) struct Recorder {
+    table: FlowTable,
+    header: stream::Header,
+    trail: TrailWriter,
+    users: Users,
+    capture: Option<Capture>,
+    /// The disk has refused since the last flush that worked; said once, not every second.
+    disk_refuses: bool,
+}
+
+impl Recorder {
+    /// Opens a new epoch in the trail and records that it began.
+    ///
+    /// # Errors
+    /// When the trail cannot be opened.
+    pub(crate) fn open(
+        state_dir: &Path,
+        device: Device,
+        config: &Config,
+    ) -> anyhow::Result<Recorder> {
+        let now = clock::stamp();
+        let options = WriterOptions {
+            segment_bytes: config.segment_bytes,
+            ..WriterOptions::new(device.clone(), config.quota_bytes)
+        };
+        let mut trail = TrailWriter::open(state_dir, options, now)?;
+        let started = NoticeKind::RecorderStarted {
+            previous: trail.previous(),
+        };
+        trail.append(
+            &Record::Notice(Notice {
+                at: now,
+                kind: started,
+            }),
+            now.mono,
+        );
+        let header = stream::Header {
+            config: table_config(config),
+            epoch: trail.epoch(),
+            start: now,
+            device,
+        };
+        let table = FlowTable::new(header.config, header.epoch, now);
+        let users = Users::of_this_machine();
+        Ok(Recorder {
+            table,
+            header,
+            trail,
+            users,
+            capture: None,
+            disk_refuses: false,
+        })
+    }
+
+    /// The epoch that was opened.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.header.epoch
+    }
+
+    /// Writes every event to a file too.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub(crate) fn capture_events(&mut self, path: &Path) -> anyhow::Result<()> {
+        self.capture = Some(Capture::begin(path, &self.header)?);
+        Ok(())
+    }
+
+    /// Records until the sensing thread ends, then closes the epoch in order.
+    ///
+    /// # Errors
+    /// When what was recorded last could not be written.
+    pub(crate) fn run(mut self, sensing: Receiver<Sensed>) -> anyhow::Result<()> {
+        let reason = loop {
+            match sensing.recv_timeout(self.patience()) {
+                Ok(Sensed::Events(events)) => self.take_in(events),
+                Ok(Sensed::Ended(reason)) => break reason,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break StopReason::SensorEnded,
+            }
+            self.do_what_is_due();
+        };
+        self.close(reason)
+    }
+
+    fn take_in(&mut self, events: Vec<Event>) {
+        let now = clock::mono();
+        for event in events {
+            self.handle(event, now);
+        }
+    }
+
+    fn handle(&mut self, event: Event, now: Mono) {
+        self.captured(|capture| capture.event(&event, now));
+        self.table.handle(event, now);
+        self.drain(now);
+    }
+
+    fn drain(&mut self, now: Mono) {
+        while let Some(output) = self.table.poll_output() {
+            match output {
+                Output::Record(record) => {
+                    self.trail.append(&record, now);
+                }
+                Output::Want(Want::UserName { uid }) => {
+                    let name = self.users.name(uid);
+                    self.handle(Event::UserNamed { uid, name }, now);
+                }
+            }
+        }
+    }
+
+    fn do_what_is_due(&mut self) {
+        let now = clock::mono();
+        if now >= self.table.poll_timeout() {
+            self.captured(|capture| capture.timeout(now));
+            self.table.handle_timeout(now);
+            self.drain(now);
+        }
+        if self.trail.should_flush(now) {
+            self.flush(clock::stamp());
+        }
+    }
+
+    /// How long to wait for events before something else is due.
+    fn patience(&self) -> Duration {
+        let due = self
+            .trail
+            .poll_timeout()
+            .unwrap_or(self.table.poll_timeout());
+        let due = due.min(self.table.poll_timeout());
+        Duration::from_nanos(due.since_ns(clock::mono()))
+    }
+
+    fn flush(&mut self, now: Stamp) {
+        match self.trail.flush(now) {
+            Ok(flushed) => {
+                if std::mem::take(&mut self.disk_refuses) {
+                    say("the trail can be written again");
+                }
+                self.declare(flushed, now);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.disk_refuses, true) {
+                    say(&format!(
+                        "the trail cannot be written now, records wait: {error}"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// What a flush tells becomes notices before anything else is recorded.
+    fn declare(&mut self, flushed: Flushed, now: Stamp) {
+        if let Some(trouble) = flushed.trouble {
+            say(&format!("the trail: {trouble}"));
+        }
+        if let Some(dropped) = flushed.dropped {
+            self.notice(lost_records(Some(dropped.count), dropped.since), now);
+        }
+        for range in flushed.evicting {
+            self.notice(evicted(range), now);
+        }
+        for range in flushed.vanished {
+            say(&format!(
+                "records from {} of epoch {} on were deleted by somebody else",
+                range.first_sequence, range.epoch
+            ));
+            let count = range
+                .last_sequence
+                .map(|last| last - range.first_sequence + 1);
+            self.notice(lost_records(count, self.header.start), now);
+        }
+    }
+
+    fn notice(&mut self, kind: NoticeKind, now: Stamp) {
+        self.trail
+            .append(&Record::Notice(Notice { at: now, kind }), now.mono);
+    }
+
+    fn close(mut self, reason: StopReason) -> anyhow::Result<()> {
+        let now = clock::stamp();
+        self.flush(now);
+        let tally = self.table.tally();
+        self.notice(NoticeKind::RecorderStopped { reason, tally }, now);
+        if let Some(capture) = self.capture.take() {
+            capture.finish()?;
+        }
+        let flushed = self
+            .trail
+            .close(now)
+            .context("the last records could not be written")?;
+        let last = flushed.durable.map_or(0, |id| id.sequence);
+        say(&format!(
+            "stopped ({}): {last} records in epoch {}; {} connections ended, {} of them declared \
+             lost, {} were open",
+            reason.name(),
+            self.header.epoch,
+            tally.closes_made,
+            tally.closes_lost,
+            tally.live,
+        ));
+        Ok(())
+    }
+
+    /// A stream that cannot be written any more must not stop the recording.
+    fn captured(&mut self, write: impl FnOnce(&mut Capture) -> anyhow::Result<()>) {
+        if let Some(capture) = &mut self.capture
+            && let Err(error) = write(capture)
+        {
+            say(&format!(
+                "{error:#}; the event file ends here, recording goes on"
+            ));
+            self.capture = None;
+        }
+    }
+}
+
+fn table_config(config: &Config) -> flow::Config {
+    flow::Config {
+        flows_max: config.flows_max as usize,
+        update_interval_ns: config.update_interval_s * 1_000_000_000,
+        ledger_interval_ns: config.ledger_interval_s * 1_000_000_000,
+        ..flow::Config::default()
+    }
+}
+
+fn lost_records(count: Option<u64>, since: Stamp) -> NoticeKind {
+    NoticeKind::Lost {
+        stage: LossStage::Trail,
+        cause: LossCause::WriteFailed,
+        what: LostKind::Records,
+        count,
+        since,
+    }
+}
+
+fn evicted(range: SegmentRange) -> NoticeKind {
+    NoticeKind::TrailEvicted {
+        epoch: range.epoch,
+        first_sequence: range.first_sequence,
+        last_sequence: range.last_sequence.unwrap_or(range.first_sequence),
+    }
+}
