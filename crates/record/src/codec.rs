@@ -19,14 +19,7 @@ use std::sync::Arc;
 
 /// Appends the canonical bytes of `record`.
 pub fn encode(record: &Record, out: &mut Vec<u8>) {
-    let mut writer = Writer::new(out);
-    match record {
-        Record::Connection(connection) => {
-            writer.message(1, |body| write_connection(connection, body));
-        }
-        Record::Notice(notice) => writer.message(2, |body| write_notice(notice, body)),
-    }
-    write_stamp(record.at(), 3, &mut writer);
+    Encoder::default().encode(record, out);
 }
 
 /// Reads a record from its bytes.
@@ -34,23 +27,110 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
 /// # Errors
 /// When the bytes are not a record, or one from a newer version with choices this one lacks.
 pub fn decode(bytes: &[u8]) -> Result<Record, WireError> {
-    let mut body = None;
-    let mut stamp = StampParts::default();
-    for field in Fields::new(bytes) {
-        match field? {
-            (number @ (1 | 2), value) => body = Some((number, value.fields()?)),
-            (3, value) => stamp.mono = Some(value.uint()?),
-            (4, value) => stamp.offset = Some(value.sint()?),
-            _ => {}
+    Decoder::default().decode(bytes)
+}
+
+/// Encodes many records: one process makes many connections, and its bytes are put together once.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    processes: Slots<(Arc<Process>, Vec<u8>)>,
+}
+
+impl Encoder {
+    /// As [`encode`], with the same bytes.
+    pub fn encode(&mut self, record: &Record, out: &mut Vec<u8>) {
+        let mut writer = Writer::new(out);
+        match record {
+            Record::Connection(connection) => {
+                writer.message(1, |body| write_connection(connection, self, body));
+            }
+            Record::Notice(notice) => writer.message(2, |body| write_notice(notice, body)),
+        }
+        write_stamp(record.at(), 3, &mut writer);
+    }
+
+    /// The bytes of a process. The address only finds the slot; what is in it is compared.
+    fn process(&mut self, process: &Arc<Process>) -> &[u8] {
+        let slot = self.processes.at(Arc::as_ptr(process) as usize >> 4);
+        match slot {
+            Some((known, _)) if Arc::ptr_eq(known, process) => {}
+            Some(_) | None => {
+                let mut bytes = Vec::with_capacity(256);
+                encode_process(process, &mut bytes);
+                *slot = Some((Arc::clone(process), bytes));
+            }
+        }
+        slot.as_ref().map_or(&[], |(_, bytes)| bytes)
+    }
+}
+
+/// Decodes many records, which share the processes that are the same.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    processes: Slots<(Vec<u8>, Arc<Process>)>,
+}
+
+impl Decoder {
+    /// As [`decode`], with the same record.
+    ///
+    /// # Errors
+    /// As [`decode`].
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Record, WireError> {
+        let mut body = None;
+        let mut stamp = StampParts::default();
+        for field in Fields::new(bytes) {
+            match field? {
+                (number @ (1 | 2), value) => body = Some((number, value.fields()?)),
+                (3, value) => stamp.mono = Some(value.uint()?),
+                (4, value) => stamp.offset = Some(value.sint()?),
+                _ => {}
+            }
+        }
+        let at = stamp.whole(3)?;
+        match body.ok_or(WireError::Missing(1))? {
+            (1, fields) => read_connection(fields, at, self).map(Record::Connection),
+            (_, fields) => Ok(Record::Notice(Notice {
+                at,
+                kind: read_notice(fields)?,
+            })),
         }
     }
-    let at = stamp.whole(3)?;
-    match body.ok_or(WireError::Missing(1))? {
-        (1, fields) => read_connection(fields, at).map(Record::Connection),
-        (_, fields) => Ok(Record::Notice(Notice {
-            at,
-            kind: read_notice(fields)?,
-        })),
+
+    fn process(&mut self, bytes: &[u8]) -> Result<Arc<Process>, WireError> {
+        // Pid and start time stand in front, so the first bytes tell most processes apart.
+        let front = bytes.iter().take(12).fold(bytes.len(), |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(usize::from(*byte))
+        });
+        let slot = self.processes.at(front);
+        if let Some((known, process)) = slot
+            && known == bytes
+        {
+            return Ok(Arc::clone(process));
+        }
+        let process = Arc::new(read_process(Fields::new(bytes))?);
+        *slot = Some((bytes.to_vec(), Arc::clone(&process)));
+        Ok(process)
+    }
+}
+
+/// A small memory in which the newest takes the place of what was there.
+#[derive(Debug)]
+struct Slots<T>(Vec<Option<T>>);
+
+impl<T> Slots<T> {
+    const COUNT: usize = 256;
+
+    fn at(&mut self, hint: usize) -> &mut Option<T> {
+        if self.0.is_empty() {
+            self.0.resize_with(Slots::<T>::COUNT, || None);
+        }
+        &mut self.0[hint.wrapping_mul(0x9e37_79b1) / 64 % Slots::<T>::COUNT]
+    }
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Slots<T> {
+        Slots(Vec::new())
     }
 }
 
@@ -110,9 +190,9 @@ const PHASE_OPEN: u64 = 1;
 const PHASE_UPDATE: u64 = 2;
 const PHASE_CLOSE: u64 = 3;
 
-fn write_connection(connection: &Connection, out: &mut Writer<'_>) {
+fn write_connection(connection: &Connection, encoder: &mut Encoder, out: &mut Writer<'_>) {
     if let Some(process) = &connection.process {
-        out.message(1, |body| write_process(process, body));
+        out.bytes(1, encoder.process(process));
     }
     out.uint(2, connection.attribution.source.number());
     out.uint(3, connection.attribution.confidence.number());
@@ -158,7 +238,11 @@ fn write_measures(connection: &Connection, out: &mut Writer<'_>) {
     out.uint_if(26, connection.closer_pid);
 }
 
-fn read_connection(fields: Fields<'_>, at: Stamp) -> Result<Connection, WireError> {
+fn read_connection(
+    fields: Fields<'_>,
+    at: Stamp,
+    decoder: &mut Decoder,
+) -> Result<Connection, WireError> {
     let mut connection = Connection {
         id: ConnectionId {
             epoch: 0,
@@ -186,6 +270,7 @@ fn read_connection(fields: Fields<'_>, at: Stamp) -> Result<Connection, WireErro
     let mut errno = None;
     for field in fields {
         match field? {
+            (1, value) => connection.process = Some(decoder.process(value.bytes()?)?),
             (8, value) => phase = Some(value.uint()?),
             (9, value) => outcome = Some(Outcome::from_number(9, value.uint()?)?),
             (10, value) => errno = Some(read_errno(value)?),
@@ -212,7 +297,6 @@ fn read_identity(
 ) -> Result<(), WireError> {
     let attribution = &mut connection.attribution;
     match number {
-        1 => connection.process = Some(Arc::new(read_process(value.fields()?)?)),
         2 => attribution.source = IdentitySource::from_number(2, value.uint()?)?,
         3 => attribution.confidence = Confidence::from_number(3, value.uint()?)?,
         4 => connection.protocol = Protocol::from_number(value.narrow()?),
@@ -603,6 +687,18 @@ mod tests {
             let mut bytes = Vec::new();
             encode(&record, &mut bytes);
             assert_eq!(decode(&bytes), Ok(record));
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_changes_nothing() {
+        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+        for record in sample::records(1, 2_000) {
+            let (mut bytes, mut alone) = (Vec::new(), Vec::new());
+            encoder.encode(&record, &mut bytes);
+            encode(&record, &mut alone);
+            assert_eq!(bytes, alone);
+            assert_eq!(decoder.decode(&bytes), Ok(record));
         }
     }
 

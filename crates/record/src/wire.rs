@@ -63,13 +63,28 @@ impl<'a> Writer<'a> {
         self.out.push(0);
         body(&mut Writer { out: self.out });
         let length = self.out.len() - length_at - 1;
-        if length < 0x80 {
-            self.out[length_at] = length as u8;
-            return;
+        self.out[length_at] = length as u8 & 0x7f;
+        if length >= 0x80 {
+            self.widen_length(length_at, length);
         }
-        let mut prefix = Vec::with_capacity(5);
-        push_varint(&mut prefix, length as u64);
-        self.out.splice(length_at..=length_at, prefix);
+    }
+
+    /// Makes room for a length of more than one byte in front of the body it counts: most bodies
+    /// are short, so the room is not kept free beforehand.
+    fn widen_length(&mut self, length_at: usize, length: usize) {
+        let mut prefix = [0; 10];
+        let mut rest = length;
+        let mut width = 0;
+        while rest > 0 {
+            prefix[width] = rest as u8 | 0x80;
+            rest >>= 7;
+            width += 1;
+        }
+        prefix[width - 1] &= 0x7f;
+        let body = length_at + 1..length_at + 1 + length;
+        self.out.resize(self.out.len() + width - 1, 0);
+        self.out.copy_within(body, length_at + width);
+        self.out[length_at..length_at + width].copy_from_slice(&prefix[..width]);
     }
 
     #[inline]
@@ -253,6 +268,7 @@ mod tests {
         writer.uint(1, u64::MAX);
         writer.sint(2, -3);
         writer.message(3, |nested| nested.bytes(1, &[7; 300]));
+        writer.message(6, |nested| nested.bytes(1, &[8; 70_000]));
         writer.text_if(4, Some("é"));
         writer.uint_if(5, None::<u32>);
         let fields: Vec<_> = Fields::new(&out).collect::<Result<_, _>>().unwrap();
@@ -260,8 +276,10 @@ mod tests {
         assert_eq!(fields[1].1.sint(), Ok(-3));
         let nested = fields[2].1.fields().unwrap().next().unwrap().unwrap();
         assert_eq!(nested, (1, Value::Bytes(&[7; 300])));
-        assert_eq!(fields[3].1.text(), Ok("é"));
-        assert_eq!(fields.len(), 4);
+        assert_eq!(fields[4].1.text(), Ok("é"));
+        let large = fields[3].1.fields().unwrap().next().unwrap().unwrap();
+        assert_eq!(large, (1, Value::Bytes(&[8; 70_000])));
+        assert_eq!(fields.len(), 5);
     }
 
     #[test]

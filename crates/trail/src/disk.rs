@@ -1,0 +1,248 @@
+//! The only door to the file system, narrow enough that a simulator fits through it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// A file system, real or simulated.
+pub trait Disk {
+    /// An open file.
+    type File: DiskFile;
+    /// Held for as long as nobody else may hold it.
+    type Lock;
+
+    /// Makes a directory and its parents; an existing one is left as it is.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Everything in a directory, in no order.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn open(&self, path: &Path) -> io::Result<Self::File>;
+
+    /// Opens a file for reading and writing, and empties it if it was there.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn create(&self, path: &Path) -> io::Result<Self::File>;
+
+    /// Gives a file another name, in place of whatever had it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Deletes a file.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Whether `path` still leads to `file`: neither was moved, deleted or replaced.
+    ///
+    /// # Errors
+    /// What the file system says; a path that leads nowhere is not an error.
+    fn leads_to(&self, path: &Path, file: &Self::File) -> io::Result<bool>;
+
+    /// Locks a file against other processes and writes `holder` into it;
+    /// `None` when another holds the lock.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn lock(&self, path: &Path, holder: &str) -> io::Result<Option<Self::Lock>>;
+}
+
+/// An open file of a [`Disk`].
+pub trait DiskFile {
+    /// Reads at an offset; fewer bytes than asked for only at the end of the file.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at an offset; on an error any part of them may have been written.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Bytes in the file.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Cuts the file to a length.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// What the file system says. Afterwards nothing may be assumed of what was written since the
+    /// last success.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name; what is not Unicode is replaced.
+    pub name: String,
+    /// It is a regular file, and not a link to one.
+    pub is_file: bool,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+/// The file system of this machine.
+///
+/// Directories are made for the owner and readable by the group (0750), files likewise (0640),
+/// whatever the process's mask says: who reads the trail is a matter of group, not of luck.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    type File = File;
+    type Lock = File;
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIR_MODE)
+            .create(path)?;
+        fs::set_permissions(path, Permissions::from_mode(DIR_MODE))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                // It was deleted since the directory was read.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            entries.push(Entry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                is_file: metadata.is_file(),
+                bytes: metadata.len(),
+            });
+        }
+        Ok(entries)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        File::open(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(path)?;
+        file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+        Ok(file)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn leads_to(&self, path: &Path, file: &File) -> io::Result<bool> {
+        let there = match fs::symlink_metadata(path) {
+            Ok(there) => there,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let here = file.metadata()?;
+        Ok((there.dev(), there.ino()) == (here.dev(), here.ino()))
+    }
+
+    fn lock(&self, path: &Path, holder: &str) -> io::Result<Option<File>> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Who holds the lock is said for people only, so a full disk must not keep us from it.
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.write_all(holder.as_bytes()));
+        Ok(Some(file))
+    }
+}
+
+impl DiskFile for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match FileExt::read_at(self, &mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+const DIR_MODE: u32 = 0o750;
+const FILE_MODE: u32 = 0o640;

@@ -1,0 +1,53 @@
+//! Every start of a writer gets a number of its own, for ever.
+//!
+//! The number is kept beside the directory of the segments, not in it: it must outlive them, or
+//! else a writer that starts after their deletion would issue ids again.
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Context, TrailError};
+use crate::format::EPOCH_MAX;
+use std::path::{Path, PathBuf};
+
+/// The file with the latest epoch: its number in decimal digits.
+pub(crate) struct EpochFile {
+    state: PathBuf,
+}
+
+impl EpochFile {
+    pub(crate) fn new(state: &Path) -> EpochFile {
+        EpochFile {
+            state: state.to_owned(),
+        }
+    }
+
+    /// The latest epoch; zero when there was none, or when the file is damaged, in which case
+    /// the segments must tell.
+    pub(crate) fn read<D: Disk>(&self, disk: &D) -> u64 {
+        let mut bytes = [0; 32];
+        let count = disk
+            .open(&self.state.join(NAME))
+            .and_then(|file| file.read_at(&mut bytes, 0))
+            .unwrap_or(0);
+        let text = std::str::from_utf8(&bytes[..count]).unwrap_or("");
+        text.trim_end()
+            .parse()
+            .ok()
+            .filter(|epoch| *epoch <= EPOCH_MAX)
+            .unwrap_or(0)
+    }
+
+    /// Makes `epoch` the latest one, durably.
+    pub(crate) fn write<D: Disk>(&self, disk: &D, epoch: u64) -> Result<(), TrailError> {
+        let new = self.state.join(NEW_NAME);
+        let file = disk.create(&new).context("create", &new)?;
+        file.write_at(format!("{epoch}\n").as_bytes(), 0)
+            .context("write", &new)?;
+        file.sync().context("sync", &new)?;
+        let path = self.state.join(NAME);
+        disk.rename(&new, &path).context("rename to", &path)?;
+        disk.sync_dir(&self.state).context("sync", &self.state)
+    }
+}
+
+const NAME: &str = "epoch";
+const NEW_NAME: &str = "epoch.new";

@@ -1,0 +1,421 @@
+//! The bytes of segments, frames and the head; the tables stand in the crate's documentation.
+
+use record::{Device, EndpointId, Mono, Stamp, Wall, codec};
+use std::fmt;
+
+/// Starts every frame and occurs nowhere else in a segment, as far as the writer can see to it.
+///
+/// Its bytes differ from each other, so that no two occurrences can overlap.
+pub(crate) const MARKER: [u8; 8] = [0xc7, 0x1e, 0xa5, 0x0d, 0x93, 0x7a, 0x42, 0xe8];
+
+/// Bytes of a frame before its payload.
+pub(crate) const FRAME_HEADER_BYTES: usize = 60;
+
+/// Bytes of the head file.
+pub(crate) const HEAD_BYTES: usize = 64;
+
+/// The largest payload of a frame before compression that a reader accepts.
+pub(crate) const FRAME_RAW_MAX: usize = 2 << 20;
+
+/// The largest segment header that a reader accepts.
+pub(crate) const SEGMENT_HEADER_MAX: usize = 64 << 10;
+
+/// The largest device that fits a segment's header.
+pub(crate) const DEVICE_BYTES_MAX: usize = SEGMENT_HEADER_MAX - SEGMENT_FIXED_BYTES - 8;
+
+/// The largest epoch, so that names keep their order.
+pub(crate) const EPOCH_MAX: u64 = 99_999_999;
+
+const SEGMENT_MAGIC: [u8; 8] = *b"\x89CTRAIL\n";
+const SEGMENT_FIXED_BYTES: usize = 68;
+const HEAD_MAGIC: [u8; 8] = *b"\x89CTHEAD\n";
+const FORMAT_VERSION: u16 = 1;
+
+/// Where a segment stands among the others: its name says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentName {
+    /// The epoch of all its records.
+    pub epoch: u64,
+    /// The sequence of its first record.
+    pub first_sequence: u64,
+}
+
+impl SegmentName {
+    /// Reads a file name; `None` when it is not one of ours.
+    pub fn parse(text: &str) -> Option<SegmentName> {
+        let (epoch, rest) = text.strip_prefix('e')?.split_once("-s")?;
+        let first_sequence = parse_digits(rest.strip_suffix(".trail")?)?;
+        let name = SegmentName {
+            epoch: parse_digits(epoch)?,
+            first_sequence,
+        };
+        let ours = (1..=EPOCH_MAX).contains(&name.epoch) && first_sequence > 0;
+        (ours && name.to_string() == text).then_some(name)
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "e{:08}-s{:012}.trail", self.epoch, self.first_sequence)
+    }
+}
+
+/// What stands at the front of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) name: SegmentName,
+    pub(crate) created: Stamp,
+    pub(crate) device: Device,
+    pub(crate) length: u64,
+}
+
+/// What the front of a file turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentFront {
+    Header(Box<SegmentHeader>),
+    NewerFormat(u16),
+    /// It ends before the header does, as while it is being made.
+    Short,
+    Damaged,
+}
+
+/// Builds the header of a segment; `device_bytes` come from [`codec::encode_device`].
+pub(crate) fn segment_header(
+    name: SegmentName,
+    endpoint: EndpointId,
+    created: Stamp,
+    device_bytes: &[u8],
+) -> Vec<u8> {
+    let length = SEGMENT_FIXED_BYTES + 4 + device_bytes.len() + 4;
+    assert!(
+        length <= SEGMENT_HEADER_MAX,
+        "the device takes {} bytes",
+        device_bytes.len()
+    );
+    let mut out = Vec::with_capacity(length);
+    out.extend_from_slice(&SEGMENT_MAGIC);
+    out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    out.extend_from_slice(&0u16.to_le_bytes());
+    out.extend_from_slice(&(length as u32).to_le_bytes());
+    out.extend_from_slice(&endpoint.0);
+    out.extend_from_slice(&name.epoch.to_le_bytes());
+    out.extend_from_slice(&name.first_sequence.to_le_bytes());
+    out.extend_from_slice(&created.wall.0.to_le_bytes());
+    out.extend_from_slice(&created.mono.0.to_le_bytes());
+    out.extend_from_slice(&0u32.to_le_bytes());
+    out.extend_from_slice(&(device_bytes.len() as u32).to_le_bytes());
+    out.extend_from_slice(device_bytes);
+    out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
+    out
+}
+
+/// Reads the front of a segment from the first [`SEGMENT_HEADER_MAX`] bytes of its file, or as
+/// many as there are.
+pub(crate) fn parse_segment_front(bytes: &[u8]) -> SegmentFront {
+    let magic = bytes.len().min(SEGMENT_MAGIC.len());
+    if bytes[..magic] != SEGMENT_MAGIC[..magic] {
+        return SegmentFront::Damaged;
+    }
+    if bytes.len() < SEGMENT_FIXED_BYTES {
+        return SegmentFront::Short;
+    }
+    let length = u32_at(bytes, 12) as usize;
+    if !(SEGMENT_FIXED_BYTES + 8..=SEGMENT_HEADER_MAX).contains(&length) {
+        return SegmentFront::Damaged;
+    }
+    let Some(header) = bytes.get(..length) else {
+        return SegmentFront::Short;
+    };
+    let (body, checksum) = header.split_at(length - 4);
+    if crc32c::crc32c(body) != u32_at(checksum, 0) {
+        return SegmentFront::Damaged;
+    }
+    match u16_at(bytes, 8) {
+        FORMAT_VERSION => read_segment_header(body).map_or(SegmentFront::Damaged, |header| {
+            SegmentFront::Header(Box::new(header))
+        }),
+        newer => SegmentFront::NewerFormat(newer),
+    }
+}
+
+fn read_segment_header(body: &[u8]) -> Option<SegmentHeader> {
+    let device_length = u32_at(body, SEGMENT_FIXED_BYTES) as usize;
+    let device = body.get(SEGMENT_FIXED_BYTES + 4..)?;
+    if device.len() != device_length {
+        return None;
+    }
+    let endpoint = EndpointId(body[16..32].try_into().expect("the range is 16 bytes"));
+    let device = codec::decode_device(device).unwrap_or(Device {
+        endpoint,
+        ..Device::default()
+    });
+    Some(SegmentHeader {
+        endpoint,
+        name: SegmentName {
+            epoch: u64_at(body, 32),
+            first_sequence: u64_at(body, 40),
+        },
+        created: Stamp {
+            wall: Wall(i64_at(body, 48)),
+            mono: Mono(u64_at(body, 56)),
+        },
+        device,
+        length: body.len() as u64 + 4,
+    })
+}
+
+/// How a payload is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Plain,
+    Zstd,
+}
+
+impl Packing {
+    fn number(self) -> u8 {
+        match self {
+            Packing::Plain => 0,
+            Packing::Zstd => 1,
+        }
+    }
+
+    fn from_number(number: u8) -> Option<Packing> {
+        match number {
+            0 => Some(Packing::Plain),
+            1 => Some(Packing::Zstd),
+            _ => None,
+        }
+    }
+}
+
+/// What stands before the payload of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) payload_length: u32,
+    pub(crate) raw_length: u32,
+    pub(crate) epoch: u64,
+    pub(crate) records: u16,
+    pub(crate) packing: Packing,
+    pub(crate) first_sequence: u64,
+    pub(crate) wall_min_ns: i64,
+    pub(crate) wall_max_ns: i64,
+    pub(crate) mask: u32,
+    pub(crate) payload_crc: u32,
+}
+
+impl FrameHeader {
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.first_sequence + u64::from(self.records) - 1
+    }
+
+    /// Bytes of header and payload.
+    pub(crate) fn frame_bytes(&self) -> u64 {
+        FRAME_HEADER_BYTES as u64 + u64::from(self.payload_length)
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; FRAME_HEADER_BYTES] {
+        let epoch = u32::try_from(self.epoch).expect("epochs are at most EPOCH_MAX");
+        let mut out = [0; FRAME_HEADER_BYTES];
+        out[..8].copy_from_slice(&MARKER);
+        out[8..12].copy_from_slice(&self.payload_length.to_le_bytes());
+        out[12..16].copy_from_slice(&self.raw_length.to_le_bytes());
+        out[16..20].copy_from_slice(&epoch.to_le_bytes());
+        out[20..22].copy_from_slice(&self.records.to_le_bytes());
+        out[22] = self.packing.number();
+        out[24..32].copy_from_slice(&self.first_sequence.to_le_bytes());
+        out[32..40].copy_from_slice(&self.wall_min_ns.to_le_bytes());
+        out[40..48].copy_from_slice(&self.wall_max_ns.to_le_bytes());
+        out[48..52].copy_from_slice(&self.mask.to_le_bytes());
+        out[52..56].copy_from_slice(&self.payload_crc.to_le_bytes());
+        let checksum = crc32c::crc32c(&out[..56]);
+        out[56..].copy_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    /// Reads a header; `None` unless its checksum is right and every length within its bounds.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<FrameHeader> {
+        let bytes = bytes.get(..FRAME_HEADER_BYTES)?;
+        if bytes[..8] != MARKER || crc32c::crc32c(&bytes[..56]) != u32_at(bytes, 56) {
+            return None;
+        }
+        let header = FrameHeader {
+            payload_length: u32_at(bytes, 8),
+            raw_length: u32_at(bytes, 12),
+            epoch: u64::from(u32_at(bytes, 16)),
+            records: u16_at(bytes, 20),
+            packing: Packing::from_number(bytes[22])?,
+            first_sequence: u64_at(bytes, 24),
+            wall_min_ns: i64_at(bytes, 32),
+            wall_max_ns: i64_at(bytes, 40),
+            mask: u32_at(bytes, 48),
+            payload_crc: u32_at(bytes, 52),
+        };
+        (bytes[23] == 0 && header.within_bounds()).then_some(header)
+    }
+
+    fn within_bounds(&self) -> bool {
+        self.payload_length <= self.raw_length
+            && self.raw_length as usize <= FRAME_RAW_MAX
+            && self.records > 0
+            && u32::from(self.records) <= self.raw_length
+            && self.first_sequence > 0
+            && self
+                .first_sequence
+                .checked_add(u64::from(self.records))
+                .is_some()
+            && self.wall_min_ns <= self.wall_max_ns
+    }
+}
+
+/// How far the writer's records are on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) segment: SegmentName,
+    /// Bytes of that segment that are synced.
+    pub(crate) offset: u64,
+    /// The last synced sequence of the epoch; zero when there is none.
+    pub(crate) last_sequence: u64,
+}
+
+impl Head {
+    pub(crate) fn to_bytes(self) -> [u8; HEAD_BYTES] {
+        let mut out = [0; HEAD_BYTES];
+        out[..8].copy_from_slice(&HEAD_MAGIC);
+        out[8..16].copy_from_slice(&self.segment.epoch.to_le_bytes());
+        out[16..24].copy_from_slice(&self.segment.first_sequence.to_le_bytes());
+        out[24..32].copy_from_slice(&self.offset.to_le_bytes());
+        out[32..40].copy_from_slice(&self.last_sequence.to_le_bytes());
+        let checksum = crc32c::crc32c(&out[..60]);
+        out[60..].copy_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Head> {
+        let bytes = bytes.get(..HEAD_BYTES)?;
+        if bytes[..8] != HEAD_MAGIC || crc32c::crc32c(&bytes[..60]) != u32_at(bytes, 60) {
+            return None;
+        }
+        let segment = SegmentName {
+            epoch: u64_at(bytes, 8),
+            first_sequence: u64_at(bytes, 16),
+        };
+        (segment.epoch <= EPOCH_MAX).then(|| Head {
+            segment,
+            offset: u64_at(bytes, 24),
+            last_sequence: u64_at(bytes, 32),
+        })
+    }
+}
+
+/// Where [`MARKER`] first stands in `bytes`.
+///
+/// Looks at every eighth byte (Horspool), because the writer searches every frame it makes.
+pub(crate) fn find_marker(bytes: &[u8]) -> Option<usize> {
+    let mut start = 0;
+    while let Some(candidate) = bytes.get(start..start + MARKER.len()) {
+        if candidate == MARKER {
+            return Some(start);
+        }
+        start += usize::from(MARKER_SHIFT[usize::from(candidate[MARKER.len() - 1])]);
+    }
+    None
+}
+
+/// How far a search may move when the last byte it looks at is this one.
+const MARKER_SHIFT: [u8; 256] = {
+    let mut shift = [MARKER.len() as u8; 256];
+    let mut index = 0;
+    while index < MARKER.len() - 1 {
+        shift[MARKER[index] as usize] = (MARKER.len() - 1 - index) as u8;
+        index += 1;
+    }
+    shift
+};
+
+fn parse_digits(text: &str) -> Option<u64> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(bytes[at..at + 2].try_into().expect("the range is 2 bytes"))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("the range is 4 bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("the range is 8 bytes"))
+}
+
+fn i64_at(bytes: &[u8], at: usize) -> i64 {
+    u64_at(bytes, at) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_and_strangers_do_not_pass() {
+        let name = SegmentName {
+            epoch: 7,
+            first_sequence: 1,
+        };
+        assert_eq!(name.to_string(), "e00000007-s000000000001.trail");
+        assert_eq!(SegmentName::parse(&name.to_string()), Some(name));
+        for text in [
+            "",
+            "e7-s1.trail",
+            "e00000000-s000000000001.trail",
+            "e00000007-s000000000000.trail",
+            "e+0000007-s000000000001.trail",
+            "e00000007-s000000000001.trail~",
+            "e100000000-s000000000001.trail",
+            "e00000007-s99999999999999999999999.trail",
+        ] {
+            assert_eq!(SegmentName::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn marker_is_found_wherever_it_stands() {
+        for at in 0..40 {
+            let mut bytes = vec![MARKER[7]; 48];
+            bytes[at..at + 8].copy_from_slice(&MARKER);
+            assert_eq!(find_marker(&bytes), Some(at));
+            bytes[at] ^= 1;
+            assert_eq!(find_marker(&bytes), None);
+        }
+    }
+
+    #[test]
+    fn marker_cannot_overlap_itself() {
+        for (index, byte) in MARKER.iter().enumerate() {
+            assert!(!MARKER[index + 1..].contains(byte));
+        }
+    }
+
+    #[test]
+    fn head_with_any_bit_flipped_is_refused() {
+        let segment = SegmentName {
+            epoch: 3,
+            first_sequence: 9,
+        };
+        let head = Head {
+            segment,
+            offset: 1_000,
+            last_sequence: 12,
+        };
+        let bytes = head.to_bytes();
+        assert_eq!(Head::parse(&bytes), Some(head));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Head::parse(&flipped), None);
+        }
+    }
+}

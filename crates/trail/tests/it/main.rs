@@ -1,0 +1,12 @@
+//! The trail from outside: what is written is read, whatever happens in between.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod crash;
+mod damage;
+mod eviction;
+mod follow;
+mod helpers;
+mod real;
+mod refusal;
+mod roundtrip;
