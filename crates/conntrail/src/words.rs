@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use query::OpenConnection;
 use record::{
-    ByteQuality, Confidence, Connection, Direction, Endpoint, NoticeKind, Origin, Phase, Process,
-    Protocol, Record, Traffic, Wall,
+    ByteQuality, Confidence, Connection, Direction, Endpoint, NoticeKind, Origin, Phase,
+    PreviousEpoch, Process, Protocol, Record, Tally, Traffic, Wall,
 };
 use std::fmt::Write;
 
@@ -28,7 +28,7 @@ pub(crate) fn connection_line(connection: &Connection) -> String {
     let moment = match connection.phase {
         Phase::Open => "open".to_owned(),
         Phase::Update => "going on".to_owned(),
-        Phase::Close(ending) => ending.outcome.name().replace('_', " "),
+        Phase::Close(ending) => spaced(ending.outcome.name()),
     };
     format!(
         "{}  {:<24} {:<4} {:<48} {:<11} {:>9} {:>9} {:>8}",
@@ -57,7 +57,7 @@ pub(crate) fn story(connection: &Connection) -> String {
         Phase::Open => "open".to_owned(),
         Phase::Update => "going on".to_owned(),
         Phase::Close(ending) => {
-            let outcome = ending.outcome.name().replace('_', " ");
+            let outcome = spaced(ending.outcome.name());
             let errno = ending
                 .errno
                 .map(|errno| format!(" (errno {errno})"))
@@ -94,14 +94,17 @@ fn story_with_end(connection: &Connection, end: &str) -> String {
         quality,
         ..
     } = connection.traffic;
-    let lasted = age(connection).map_or("an unknown time".to_owned(), duration);
+    let lasted = match connection.phase {
+        Phase::Close(_) => age(connection).map_or("for an unknown time".to_owned(), lasted),
+        Phase::Open | Phase::Update => format!("as of {}", clock_time(connection.at.wall)),
+    };
     let rtt = connection
         .rtt_us
         .map(|it| format!(", round trip {it} µs"))
         .unwrap_or_default();
     let _ = writeln!(
         story,
-        "    for {lasted}, sent {}, received {}{rtt}",
+        "    {lasted}, sent {}, received {}{rtt}",
         amount(bytes_out, quality),
         amount(bytes_in, quality)
     );
@@ -112,6 +115,10 @@ fn story_with_end(connection: &Connection, end: &str) -> String {
         evidence(connection)
     );
     story
+}
+
+fn lasted(age_ns: u64) -> String {
+    format!("for {}", duration(age_ns))
 }
 
 fn pedigree(connection: &Connection) -> String {
@@ -144,7 +151,7 @@ fn evidence(connection: &Connection) -> String {
     format!(
         "{origin}; process {} ({})",
         attribution.confidence.name(),
-        attribution.source.name().replace('_', " ")
+        spaced(attribution.source.name())
     )
 }
 
@@ -270,29 +277,14 @@ fn in_zone(wall: Wall, format: &str) -> String {
 /// A notice in a sentence.
 pub(crate) fn notice_words(kind: &NoticeKind) -> String {
     match kind {
-        NoticeKind::RecorderStarted { previous: None } => {
-            "the recorder started, for the first time here".to_owned()
+        NoticeKind::RecorderStarted { previous } => started_words(previous.as_ref()),
+        NoticeKind::RecorderStopped { reason, tally } => {
+            format!(
+                "the recorder stopped ({}); {}",
+                spaced(reason.name()),
+                tally_words(tally)
+            )
         }
-        NoticeKind::RecorderStarted {
-            previous: Some(previous),
-        } => {
-            let epoch = previous.epoch;
-            match (previous.stopped_in_order, previous.last_at) {
-                (true, _) => format!("the recorder started; epoch {epoch} had ended in order"),
-                (false, Some(last)) => format!(
-                    "the recorder started; epoch {epoch} was cut off, nothing is known since {}",
-                    date_time(last.wall)
-                ),
-                (false, None) => format!("the recorder started; epoch {epoch} left no record"),
-            }
-        }
-        NoticeKind::RecorderStopped { reason, tally } => format!(
-            "the recorder stopped ({}); {} connections ended, {} declared lost, {} were open",
-            reason.name().replace('_', " "),
-            tally.closes_made,
-            tally.closes_lost,
-            tally.live
-        ),
         NoticeKind::SensorStarted { sensor, limits } => {
             let limits: String = limits
                 .iter()
@@ -314,8 +306,8 @@ pub(crate) fn notice_words(kind: &NoticeKind) -> String {
             clock_time(since.wall),
             count.map_or("an unknown number of".to_owned(), |count| count.to_string()),
             what.name(),
-            cause.name().replace('_', " "),
-            stage.name().replace('_', " ")
+            spaced(cause.name()),
+            spaced(stage.name())
         ),
         NoticeKind::Slept { duration_ns } => {
             format!("the machine slept for {}", duration(*duration_ns))
@@ -335,11 +327,41 @@ pub(crate) fn notice_words(kind: &NoticeKind) -> String {
             "records {first_sequence} to {last_sequence} of epoch {epoch} were deleted to keep \
              within the quota"
         ),
-        NoticeKind::Ledger(tally) => format!(
-            "{} connections ended: {} recorded, {} declared lost; {} are open",
-            tally.closes_made, tally.closes_recorded, tally.closes_lost, tally.live
-        ),
+        NoticeKind::Ledger(tally) => format!("so far {}", tally_words(tally)),
     }
+}
+
+fn started_words(previous: Option<&PreviousEpoch>) -> String {
+    let Some(previous) = previous else {
+        return "the recorder started, for the first time here".to_owned();
+    };
+    let epoch = previous.epoch;
+    match (previous.stopped_in_order, previous.last_at) {
+        (true, _) => format!("the recorder started; epoch {epoch} had ended in order"),
+        (false, Some(last)) => format!(
+            "the recorder started; epoch {epoch} was cut off, nothing is known since {}",
+            date_time(last.wall)
+        ),
+        (false, None) => format!("the recorder started; epoch {epoch} left no record"),
+    }
+}
+
+fn tally_words(tally: &Tally) -> String {
+    let Tally {
+        closes_made,
+        closes_recorded,
+        closes_lost,
+        live,
+    } = tally;
+    format!(
+        "{closes_made} connections ended, {closes_recorded} recorded and {closes_lost} declared \
+         lost; {live} open"
+    )
+}
+
+/// A name of ours as people read it.
+fn spaced(name: &str) -> String {
+    name.replace('_', " ")
 }
 
 #[cfg(test)]

@@ -119,11 +119,11 @@ impl Processes {
 
     /// Lets go of a quarter at once, so that the cost of finding the least used is shared by many
     /// introductions.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the order of uses is sought, not kept"
+    )]
     fn forget_least_used(&mut self) {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the order of uses is sought, not kept"
-        )]
         let mut uses: Vec<u64> = self.known.values().map(|known| known.last_use).collect();
         let (_, &mut quarter, _) = uses.select_nth_unstable(self.processes_max / 4);
         self.known.retain(|_, known| known.last_use > quarter);

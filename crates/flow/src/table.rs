@@ -319,8 +319,11 @@ impl FlowTable {
         });
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what is found is sorted right after"
+    )]
     fn swept(&mut self, before: Mono, alive: &[FlowKey], now: Mono) {
-        #[expect(clippy::disallowed_methods, reason = "sorted right after")]
         let mut gone: Vec<(ConnectionId, FlowKey)> = self
             .flows
             .iter()
@@ -364,8 +367,11 @@ impl FlowTable {
 
     /// Lets go of a sixteenth at once, so that the cost of finding the idlest is shared by many
     /// openings.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what is found is sorted right after"
+    )]
     fn evict_idlest(&mut self, now: Mono) {
-        #[expect(clippy::disallowed_methods, reason = "sorted right after")]
         let mut idlest: Vec<(Mono, ConnectionId, FlowKey)> = self
             .flows
             .iter()

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 /// All settings.
@@ -302,7 +303,8 @@ impl Layers {
                 self.set(&key, value.get_ref(), origin(name.span()));
             }
         }
-        self.problems.sort_by(|one, other| one.origin.cmp(&other.origin));
+        self.problems
+            .sort_by(|one, other| one.origin.cmp(&other.origin));
     }
 
     /// Puts a choice of the command line above what is there.
@@ -344,6 +346,29 @@ impl Layers {
         self.problems.push(Problem { origin, message });
     }
 }
+
+/// A time as people write it: a whole number and `s`, `m`, `h` or `d`.
+///
+/// # Errors
+/// When it is written in another way, or is longer than a century.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("\"{text}\" is not a time such as 30s, 5m, 2h or 7d");
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let seconds_each = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let seconds = number
+        .checked_mul(seconds_each)
+        .filter(|it| *it <= CENTURY_S);
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
+}
+
+const CENTURY_S: u64 = 100 * 366 * 86_400;
 
 fn number(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, String> {
     let range = || format!("must be a whole number from {min} to {max}");
@@ -421,6 +446,28 @@ mod tests {
             ]
         );
         assert_eq!(layers(text).config.udp_idle_s, 5);
+    }
+
+    #[test]
+    fn times_as_people_write_them() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7_200)));
+        for wrong in [
+            "",
+            "5",
+            "m",
+            "-1s",
+            "1.5h",
+            "5 m",
+            "99999999999999999999s",
+            "999999d",
+            "3µ",
+        ] {
+            assert!(
+                parse_duration(wrong).unwrap_err().contains(wrong),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

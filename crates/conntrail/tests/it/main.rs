@@ -1,0 +1,11 @@
+//! The tool as a whole: the real program on real files.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on may stop where it stands"
+)]
+
+mod asking;
+mod replaying;
+mod schema;
+mod tool;

@@ -1,0 +1,11 @@
+//! The recorder as a whole: the real program, real connections, a real trail.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on may stop where it stands"
+)]
+
+mod kernel;
+mod recorder;
+mod sampled;
+mod truth;
