@@ -22,8 +22,13 @@ impl<'a> Writer<'a> {
     /// An unsigned number.
     #[inline]
     pub fn uint(&mut self, field: u32, value: u64) {
-        self.key(field, KIND_VARINT);
-        self.varint(value);
+        let mut both = [0; KEY_AND_VALUE_MAX];
+        let key_length = put_varint(&mut both, 0, u64::from(field) << 3 | KIND_VARINT);
+        let length = put_varint(&mut both, key_length, value);
+        // One copy of fixed length costs less than one append for each byte.
+        let start = self.out.len();
+        self.out.extend_from_slice(&both);
+        self.out.truncate(start + length);
     }
 
     /// An unsigned number that may be unknown.
@@ -106,6 +111,21 @@ pub fn push_varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// Five bytes of field number and kind, ten of value, and one to make it a power of two.
+const KEY_AND_VALUE_MAX: usize = 16;
+
+/// Puts a varint at `at` and returns where it ends.
+#[inline]
+fn put_varint(bytes: &mut [u8; KEY_AND_VALUE_MAX], mut at: usize, mut value: u64) -> usize {
+    while value >= 0x80 {
+        bytes[at] = value as u8 | 0x80;
+        value >>= 7;
+        at += 1;
+    }
+    bytes[at] = value as u8;
+    at + 1
 }
 
 /// Takes a varint from the front of `input`.
