@@ -111,6 +111,7 @@ choices! {
         WriteFailed = 5 "write_failed",
         Malformed = 6 "malformed",
         UnknownProcess = 7 "unknown_process",
+        ProgramBusy = 8 "program_busy",
     }
     LostKind {
         Closes = 1 "closes",

@@ -143,6 +143,8 @@ pub enum LossCause {
     Malformed,
     /// A process was named that nobody had introduced.
     UnknownProcess,
+    /// The kernel runs no program on a processor on which it is under way.
+    ProgramBusy,
 }
 
 /// What was lost.

@@ -74,7 +74,7 @@ fn a_replay_can_be_kept_and_asked() {
     let ids = |text: &str| {
         let events = text
             .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line));
+            .map(serde_json::from_str::<serde_json::Value>);
         let mut ids: Vec<String> = events
             .map(|event| event.unwrap()["metadata"]["uid"].to_string())
             .collect();

@@ -48,7 +48,10 @@ impl<'a> Ends<'a> {
         };
         let ours = |it: &&Connection| it.network_namespace == Some(namespace.inode);
         for close in kept.closes().filter(ours) {
-            let (local, remote) = (close.local.port.unwrap(), close.remote.port.unwrap());
+            // An attempt that got no port has no place; its test counts it otherwise.
+            let (Some(local), Some(remote)) = (close.local.port, close.remote.port) else {
+                continue;
+            };
             let place = (close.protocol.number(), close.direction, local, remote);
             let other = ends.by_place.insert(place, close);
             ends.doubled += usize::from(other.is_some());
@@ -58,15 +61,11 @@ impl<'a> Ends<'a> {
 
     fn compare(&self, happened: &Happened) -> Vec<String> {
         let Happened {
-            client_port,
-            server_port,
             client_sent,
             client_received,
             ..
         } = *happened;
-        let number = if happened.protocol == "udp" { 17 } else { 6 };
-        let client = (number, Direction::Outbound, client_port, server_port);
-        let server = (number, Direction::Inbound, server_port, client_port);
+        let [client, server] = happened.places();
         let mut wrong = self.compare_end(client, happened.client_pid, client_sent, client_received);
         wrong.extend(self.compare_end(server, happened.server_pid, client_received, client_sent));
         if let Some(end) = self.by_place.get(&client) {
@@ -76,6 +75,20 @@ impl<'a> Ends<'a> {
             }
         }
         wrong
+    }
+
+    fn compare_outcome(&self, place: Place, pid: u32, outcome: Outcome) -> Option<String> {
+        let Some(end) = self.by_place.get(&place) else {
+            return Some(format!("{place:?} is missing"));
+        };
+        let found = end.process.as_ref().map(|it| it.key.pid);
+        let right_end = matches!(end.phase, Phase::Close(it) if it.outcome == outcome);
+        (!right_end || found != Some(pid)).then(|| {
+            format!(
+                "{place:?}: {:?} by {found:?}, not {outcome:?} by {pid}",
+                end.phase
+            )
+        })
     }
 
     fn compare_end(&self, place: Place, pid: u32, sent: u64, received: u64) -> Vec<String> {
@@ -108,6 +121,18 @@ impl<'a> Ends<'a> {
     }
 }
 
+impl Happened {
+    /// Where its two ends are to be found: the client's, then the server's.
+    fn places(&self) -> [Place; 2] {
+        let number = if self.protocol == "udp" { 17 } else { 6 };
+        let (client, server) = (self.client_port, self.server_port);
+        [
+            (number, Direction::Outbound, client, server),
+            (number, Direction::Inbound, server, client),
+        ]
+    }
+}
+
 #[test]
 #[ignore = "needs kernel: root, eBPF and network namespaces"]
 fn twenty_thousand_forked_processes() {
@@ -130,6 +155,61 @@ fn twenty_thousand_accepted_by_prefork_children() {
 #[ignore = "needs kernel: root, eBPF and network namespaces"]
 fn twenty_thousand_datagram_exchanges() {
     check_everything("udp", "both", 20_000);
+}
+
+/// How each end of a scenario must be recorded: the client's, and the server's if it has one.
+fn expected_endings(happened: &Happened) -> (Outcome, Option<Outcome>) {
+    match (happened.scenario.as_str(), happened.outcome.as_str()) {
+        ("reset-by-client" | "reset-by-server", _) => (Outcome::Reset, Some(Outcome::Reset)),
+        (_, "timed-out") => (Outcome::TimedOut, None),
+        // The kernel tells the refusal of a datagram to the socket, and only if it asks.
+        ("udp-refused", _) => (Outcome::Closed, None),
+        (_, "refused") => (Outcome::Refused, None),
+        (_, "closed") if happened.server_pid == 0 => (Outcome::Closed, None),
+        (_, "closed") => (Outcome::Closed, Some(Outcome::Closed)),
+        other => panic!("a scenario that this test does not know: {other:?}"),
+    }
+}
+
+#[test]
+#[ignore = "needs kernel: root, eBPF and network namespaces"]
+fn every_kind_of_ending_is_told() {
+    let namespace = Namespace::make("mixed");
+    let recorder = Recorder::start(ARGUMENTS);
+    let truth = namespace.play(&["mixed", "--count", "400", "--family", "both"]);
+    let kept = recorder.stop();
+    let ends = Ends::of(&kept, &namespace);
+    let mut wrong = Vec::new();
+    let mut without_packet = 0;
+    for happened in &truth {
+        let [client, server] = happened.places();
+        match (happened.scenario.as_str(), happened.outcome.as_str()) {
+            // Nothing was ever sent, so there is nothing to tell.
+            ("udp-silent", _) => assert!(!ends.by_place.contains_key(&client)),
+            // Without a route there was no local port, so these are counted below.
+            (_, "unreachable") => without_packet += 1,
+            _ => {
+                let (at_client, at_server) = expected_endings(happened);
+                wrong.extend(ends.compare_outcome(client, happened.client_pid, at_client));
+                if let Some(outcome) = at_server {
+                    wrong.extend(ends.compare_outcome(server, happened.server_pid, outcome));
+                }
+            }
+        }
+    }
+    let summary: Vec<_> = wrong.iter().take(10).collect();
+    assert!(
+        wrong.is_empty(),
+        "{} wrong of {}: {summary:#?}",
+        wrong.len(),
+        truth.len()
+    );
+    let failed = kept.closes().filter(|it| {
+        it.network_namespace == Some(namespace.inode)
+            && matches!(it.phase, Phase::Close(end) if end.outcome == Outcome::Failed)
+    });
+    assert_eq!(failed.count(), without_packet, "attempts without a route");
+    assert!(without_packet > 0);
 }
 
 #[test]

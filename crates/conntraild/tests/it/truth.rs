@@ -59,6 +59,7 @@ pub(crate) struct Happened {
     pub(crate) client_sent: u64,
     pub(crate) client_received: u64,
     pub(crate) outcome: String,
+    pub(crate) scenario: String,
     pub(crate) exe: String,
 }
 
@@ -90,6 +91,7 @@ impl Happened {
             client_sent: number("client_sent"),
             client_received: number("client_received"),
             outcome: cell("outcome").to_owned(),
+            scenario: cell("scenario").to_owned(),
             exe: cell("exe").to_owned(),
         }
     }
