@@ -1,2 +1,67 @@
-//! Placeholder.
-fn main() {}
+//! The one door to everything a developer does here: `cargo xtask --help`.
+//!
+//! The same commands run on a laptop and in continuous integration. Whatever a command needs it
+//! installs itself, or it says what is missing and how to get it.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod bpf;
+mod demo;
+mod duration;
+mod install;
+mod namespace;
+mod process;
+mod recorder;
+mod run;
+mod test;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The one door: run, test, tidy, bench")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the recorder and the tool, record this machine and show it live.
+    Run(run::Options),
+    /// Check and test everything that this machine can.
+    Test(test::Options),
+    /// Check the rules of the house that no compiler knows.
+    Tidy,
+    /// Rebuild the kernel program, or check that the one in the tree is current.
+    Bpf(bpf::Options),
+    /// Measure what recording costs.
+    Bench(bench::Options),
+    /// Record the demo office again, on the real kernel.
+    Demo(demo::Options),
+}
+
+fn main() -> ExitCode {
+    match dispatch(Arguments::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
+    let workspace = workspace::Workspace::load()?;
+    match task {
+        Task::Run(options) => run::run(&workspace, &options),
+        Task::Test(options) => test::run(&workspace, &options),
+        Task::Tidy => tidy::run(&workspace),
+        Task::Bpf(options) => bpf::run(&workspace, &options),
+        Task::Bench(options) => bench::run(&workspace, &options),
+        Task::Demo(options) => demo::run(&workspace, &options),
+    }
+}

@@ -72,9 +72,7 @@ fn a_replay_can_be_kept_and_asked() {
     stdout(&["replay", office, "--state-dir", state]);
     let twice = stdout(&["--state-dir", state, "query", "--json"]);
     let ids = |text: &str| {
-        let events = text
-            .lines()
-            .map(serde_json::from_str::<serde_json::Value>);
+        let events = text.lines().map(serde_json::from_str::<serde_json::Value>);
         let mut ids: Vec<String> = events
             .map(|event| event.unwrap()["metadata"]["uid"].to_string())
             .collect();

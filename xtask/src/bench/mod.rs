@@ -1,0 +1,85 @@
+//! What recording costs, measured on the shipped programs and a real kernel.
+
+mod cost;
+mod load;
+mod memory;
+mod trail;
+
+use crate::test::needs;
+use crate::workspace::Workspace;
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What `cargo xtask bench` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// What to measure; everything unless told.
+    names: Vec<Name>,
+    /// How many pairs of runs, without and with the recorder, the cost is the median of.
+    #[arg(long, default_value_t = 7)]
+    pairs: usize,
+    /// How many connections each run makes; each has two ends, both recorded.
+    #[arg(long, default_value_t = 20_000)]
+    connections: usize,
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// Processor time for one recorded end of a connection.
+    Cost,
+    /// Records a second into the trail, and bytes a record.
+    Trail,
+    /// Memory of the recorder with 10,000 connections open.
+    Memory,
+}
+
+/// The programs that take part in a measurement, and a place for what they write.
+struct Stage {
+    recorder: PathBuf,
+    tool: PathBuf,
+    generator: PathBuf,
+    state: PathBuf,
+}
+
+/// `cargo xtask bench`.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+    let names = match options.names.as_slice() {
+        [] => Name::value_variants(),
+        names => names,
+    };
+    for name in names {
+        match name {
+            Name::Cost => cost::run(&Stage::build(workspace)?, options)?,
+            Name::Trail => trail::run(workspace)?,
+            Name::Memory => memory::run(&Stage::build(workspace)?)?,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Stage {
+    fn build(workspace: &Workspace) -> Result<Stage> {
+        if let Err(missing) = needs::real_kernel() {
+            bail!("{}; fix: {}", missing.reason, missing.fix);
+        }
+        let binaries = needs::build_shipped(workspace)?;
+        Ok(Stage {
+            recorder: binaries.join("conntraild"),
+            tool: binaries.join("conntrail"),
+            generator: binaries.join("examples/ground_truth"),
+            state: workspace.tools("bench")?,
+        })
+    }
+
+    /// A fresh state directory: a trail of earlier runs would be work that is not the load's.
+    fn clean_state(&self) -> Result<PathBuf> {
+        if self.state.exists() {
+            std::fs::remove_dir_all(&self.state)?;
+        }
+        std::fs::create_dir_all(&self.state)?;
+        Ok(self.state.clone())
+    }
+}

@@ -1,0 +1,202 @@
+//! What some tests need beyond Rust, and how they get it.
+//!
+//! A test says its need twice: in the reason why it is ignored, for the reader, and in the name of
+//! a module on its path (`schema`, `kernel`, `clang`), for this runner.
+
+use crate::bpf;
+use crate::install::{self, Missing};
+use crate::process;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Variables that tell a test where the things are that it needs.
+pub(crate) type Variables = Vec<(&'static str, OsString)>;
+
+/// Something that a test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The official JSON schemas of OCSF.
+    Schema,
+    /// Root, a kernel that takes our programs, and the recorder as it is shipped.
+    Kernel,
+    /// The compiler of the kernel program.
+    Clang,
+}
+
+/// The generator of connections whose every detail is known beforehand.
+const GROUND_TRUTH: (&str, &str) = ("sensor-linux", "ground_truth");
+
+/// The programs whose behavior on a real kernel is tested.
+const SHIPPED: &[&str] = &["conntraild", "conntrail"];
+
+/// The kernel's description of its own types, without which no portable program can be loaded.
+const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
+
+/// The capabilities that loading and attaching takes, by their number: network administration,
+/// system administration, performance monitoring, BPF.
+const CAP_NET_ADMIN: u64 = 1 << 12;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+const CAP_PERFMON: u64 = 1 << 38;
+const CAP_BPF: u64 = 1 << 39;
+
+impl Need {
+    /// All needs, in the order in which their tests run.
+    pub(crate) const ALL: [Need; 3] = [Need::Schema, Need::Clang, Need::Kernel];
+
+    /// The word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Need::Schema => "schema",
+            Need::Kernel => "kernel",
+            Need::Clang => "clang",
+        }
+    }
+
+    /// The need of a test, from its full name.
+    pub(super) fn of(test: &str) -> Option<Need> {
+        let mut modules = test.split("::").skip(1);
+        modules.find_map(|module| Need::ALL.into_iter().find(|need| need.name() == module))
+    }
+
+    /// Whether the plain run leaves it out.
+    pub(super) fn belongs_to_full(self) -> bool {
+        match self {
+            Need::Schema => false,
+            Need::Kernel | Need::Clang => true,
+        }
+    }
+
+    /// Gets it, or says why it cannot be had. The outer error is for what is broken rather than
+    /// missing.
+    pub(super) fn prepare(self, workspace: &Workspace) -> Result<Result<Variables, Missing>> {
+        match self {
+            Need::Schema => schema(workspace),
+            Need::Kernel => kernel(workspace),
+            Need::Clang => Ok(bpf::prepare().map(|()| Variables::new())),
+        }
+    }
+}
+
+fn schema(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
+    let directory = workspace.tools("ocsf")?;
+    let sources = workspace.root.join("xtask");
+    let (requirements, script) = (sources.join("requirements.txt"), sources.join("schemas.py"));
+    let recipe = fs::read_to_string(&requirements)? + &fs::read_to_string(&script)?;
+    let stamp = directory.join("recipe");
+    if fs::read_to_string(&stamp).is_ok_and(|made_by| made_by == recipe) {
+        return Ok(Ok(schema_variables(&directory)));
+    }
+    let environment = workspace.tools("")?.join("venv");
+    let python = match install::python(&environment, &requirements) {
+        Ok(python) => python,
+        Err(missing) => return Ok(Err(missing)),
+    };
+    process::run(Command::new(python).arg(&script).arg(&directory))
+        .context("cannot write the official schemas")?;
+    fs::write(&stamp, recipe)?;
+    Ok(Ok(schema_variables(&directory)))
+}
+
+fn schema_variables(directory: &Path) -> Variables {
+    vec![("CONNTRAIL_OCSF_SCHEMAS", directory.into())]
+}
+
+fn kernel(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
+    if let Err(missing) = real_kernel() {
+        return Ok(Err(missing));
+    }
+    let binaries = build_shipped(workspace)?;
+    let (_, example) = GROUND_TRUTH;
+    let ground_truth = binaries.join("examples").join(example);
+    Ok(Ok(vec![
+        ("CONNTRAIL_BIN_DIR", binaries.into()),
+        ("CONNTRAIL_GROUND_TRUTH", ground_truth.into()),
+    ]))
+}
+
+/// Builds what is shipped, and what it is tested with, optimized; returns where it is.
+pub(crate) fn build_shipped(workspace: &Workspace) -> Result<PathBuf> {
+    let mut build = process::cargo();
+    build
+        .current_dir(&workspace.root)
+        .args(["build", "--release"]);
+    for program in SHIPPED {
+        build.args(["--package", program, "--bin", program]);
+    }
+    let (package, example) = GROUND_TRUTH;
+    if workspace.has_example(package, example) {
+        build.args(["--package", package, "--example", example]);
+    }
+    process::run(&mut build)?;
+    Ok(workspace.target.join("release"))
+}
+
+/// Whether this is a kernel that takes our programs, and we are allowed to give it some.
+pub(crate) fn real_kernel() -> Result<(), Missing> {
+    if !process::is_root() {
+        return Err(Missing::new(
+            "loading programs into the kernel takes root",
+            "sudo --preserve-env=HOME,PATH env \"PATH=$PATH\" cargo xtask test --full",
+        ));
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !may_load(capabilities(&status)) {
+        return Err(Missing::new(
+            "this root may not load programs into the kernel (a container?)",
+            "run on the machine itself, or give the container CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN",
+        ));
+    }
+    if !Path::new(KERNEL_TYPES).exists() {
+        return Err(Missing::new(
+            format!("the kernel has no {KERNEL_TYPES}"),
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions do since 2020",
+        ));
+    }
+    install::programs(&["ip"], &["iproute2"])
+}
+
+fn capabilities(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or_default()
+}
+
+fn may_load(capabilities: u64) -> bool {
+    let has = |wanted: u64| capabilities & wanted == wanted;
+    has(CAP_SYS_ADMIN | CAP_NET_ADMIN) || has(CAP_BPF | CAP_PERFMON | CAP_NET_ADMIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_names_the_need() {
+        assert_eq!(
+            Need::of("record::it::schema::notices_are_valid"),
+            Some(Need::Schema)
+        );
+        assert_eq!(
+            Need::of("conntraild::kernel::counts_bytes"),
+            Some(Need::Kernel)
+        );
+        assert_eq!(
+            Need::of("xtask::bin::bpf::clang::object_is_current"),
+            Some(Need::Clang)
+        );
+        assert_eq!(Need::of("record::lib::codec::tests::round_trip"), None);
+    }
+
+    #[test]
+    fn a_container_without_capabilities_is_told_from_a_real_root() {
+        let status = |hex: &str| format!("Name:\tx\nCapEff:\t{hex}\nCapBnd:\t0\n");
+        assert!(may_load(capabilities(&status("000001ffffffffff"))));
+        // What a container usually leaves to its root.
+        assert!(!may_load(capabilities(&status("00000000a80425fb"))));
+        assert!(!may_load(capabilities("nonsense")));
+    }
+}

@@ -1,0 +1,233 @@
+//! What cargo knows about this workspace: where it is, what is in it, who depends on whom.
+
+use crate::process;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The workspace on disk.
+pub(crate) struct Workspace {
+    /// The directory of the root manifest.
+    pub(crate) root: PathBuf,
+    /// Where cargo builds.
+    pub(crate) target: PathBuf,
+    /// The crates of this repository.
+    pub(crate) members: Vec<Member>,
+    /// Every crate, ours and others', and its dependencies.
+    pub(crate) graph: Graph,
+}
+
+/// One crate of this repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// The package's name.
+    pub(crate) name: String,
+    /// Its directory, relative to the root of the repository.
+    pub(crate) directory: String,
+    /// Its examples.
+    pub(crate) examples: Vec<String>,
+    /// Its programs.
+    pub(crate) programs: Vec<String>,
+    /// Whether it has a library.
+    pub(crate) has_library: bool,
+}
+
+/// Who depends on whom, by package name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Graph {
+    /// Dependencies that end up in a build.
+    pub(crate) shipped: BTreeMap<String, BTreeSet<String>>,
+    /// Dependencies of tests, examples and benchmarks alone.
+    pub(crate) development: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Workspace {
+    /// Asks cargo. In continuous integration a lock file that is out of date is an error.
+    pub(crate) fn load() -> Result<Workspace> {
+        let root = root()?;
+        let mut metadata = process::cargo();
+        metadata
+            .current_dir(&root)
+            .args(["metadata", "--format-version", "1"]);
+        if env::var_os("CI").is_some() {
+            metadata.arg("--locked");
+        }
+        let text = process::read(&mut metadata).context("cannot read the workspace")?;
+        let metadata: Value = serde_json::from_str(&text)?;
+        let target = text_of(&metadata, "target_directory").into();
+        let members = members(&metadata, &root);
+        Ok(Workspace {
+            root,
+            target,
+            members,
+            graph: Graph::from_metadata(&metadata),
+        })
+    }
+
+    /// A directory for what xtask itself keeps, made when it is not there.
+    pub(crate) fn tools(&self, name: &str) -> Result<PathBuf> {
+        let directory = self.target.join("tools").join(name);
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
+        Ok(directory)
+    }
+
+    /// Whether a crate of this repository has an example.
+    pub(crate) fn has_example(&self, member: &str, example: &str) -> bool {
+        self.members
+            .iter()
+            .any(|it| it.name == member && it.examples.iter().any(|name| name == example))
+    }
+}
+
+impl Graph {
+    /// Everything that a package pulls into a build, itself not counted.
+    pub(crate) fn reachable(&self, from: &str) -> BTreeSet<String> {
+        let mut seen = BTreeSet::new();
+        let mut waiting = vec![from];
+        while let Some(package) = waiting.pop() {
+            for next in self.shipped.get(package).into_iter().flatten() {
+                if seen.insert(next.clone()) {
+                    waiting.push(next);
+                }
+            }
+        }
+        seen
+    }
+
+    /// Who depends directly on a package, in builds and in tests.
+    pub(crate) fn dependents(&self, of: &str) -> BTreeSet<&str> {
+        let edges = self.shipped.iter().chain(&self.development);
+        edges
+            .filter(|(_, to)| to.contains(of))
+            .map(|(from, _)| from.as_str())
+            .collect()
+    }
+
+    /// Every package that occurs.
+    pub(crate) fn packages(&self) -> BTreeSet<&str> {
+        let edges = self.shipped.iter().chain(&self.development);
+        edges
+            .flat_map(|(from, to)| to.iter().map(String::as_str).chain([from.as_str()]))
+            .collect()
+    }
+
+    fn from_metadata(metadata: &Value) -> Graph {
+        let mut graph = Graph::default();
+        let names: BTreeMap<&str, &str> = array(metadata, "packages")
+            .map(|package| (text_of(package, "id"), text_of(package, "name")))
+            .collect();
+        for node in array(&metadata["resolve"], "nodes") {
+            let from = names[text_of(node, "id")];
+            for dependency in array(node, "deps") {
+                graph.add(from, names[text_of(dependency, "pkg")], dependency);
+            }
+        }
+        graph
+    }
+
+    fn add(&mut self, from: &str, to: &str, dependency: &Value) {
+        for kind in array(dependency, "dep_kinds") {
+            let edges = match kind["kind"].as_str() {
+                Some("dev") => &mut self.development,
+                Some(_) | None => &mut self.shipped,
+            };
+            edges
+                .entry(from.to_owned())
+                .or_default()
+                .insert(to.to_owned());
+        }
+    }
+}
+
+fn root() -> Result<PathBuf> {
+    // Cargo tells a program that it runs where its manifest is now; the path from the build may
+    // be older than the last move of the directory.
+    let manifest = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let root = manifest
+        .parent()
+        .context("the directory of xtask has no parent")?;
+    Ok(root.to_owned())
+}
+
+fn members(metadata: &Value, root: &Path) -> Vec<Member> {
+    let ours: BTreeSet<&str> = array(metadata, "workspace_members")
+        .filter_map(Value::as_str)
+        .collect();
+    array(metadata, "packages")
+        .filter(|package| ours.contains(text_of(package, "id")))
+        .map(|package| member(package, root))
+        .collect()
+}
+
+fn member(package: &Value, root: &Path) -> Member {
+    let manifest = Path::new(text_of(package, "manifest_path"));
+    let directory = manifest.parent().unwrap_or(root);
+    let directory = directory.strip_prefix(root).unwrap_or(directory);
+    let targets = |kind: &str| {
+        array(package, "targets")
+            .filter(|target| array(target, "kind").any(|it| it == kind))
+            .map(|target| text_of(target, "name").to_owned())
+            .collect::<Vec<_>>()
+    };
+    Member {
+        name: text_of(package, "name").to_owned(),
+        directory: directory.to_string_lossy().into_owned(),
+        examples: targets("example"),
+        programs: targets("bin"),
+        has_library: !targets("lib").is_empty(),
+    }
+}
+
+fn array<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value[key].as_array().into_iter().flatten()
+}
+
+fn text_of<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn metadata() -> Value {
+        let package = |name: &str| json!({"id": format!("{name} 1"), "name": name});
+        json!({
+            "packages": [package("a"), package("b"), package("c"), package("d")],
+            "resolve": {"nodes": [
+                {"id": "a 1", "deps": [
+                    {"pkg": "b 1", "dep_kinds": [{"kind": null}]},
+                    {"pkg": "d 1", "dep_kinds": [{"kind": "dev"}]},
+                ]},
+                {"id": "b 1", "deps": [{"pkg": "c 1", "dep_kinds": [{"kind": "build"}]}]},
+            ]},
+        })
+    }
+
+    #[test]
+    fn reaches_through_builds_but_not_through_tests() {
+        let graph = Graph::from_metadata(&metadata());
+        assert_eq!(
+            graph.reachable("a"),
+            BTreeSet::from(["b".to_owned(), "c".to_owned()])
+        );
+        assert_eq!(graph.dependents("d"), BTreeSet::from(["a"]));
+    }
+
+    #[test]
+    fn knows_its_own_workspace() {
+        let workspace = Workspace::load().unwrap();
+        assert!(
+            workspace
+                .members
+                .iter()
+                .any(|it| it.name == "xtask" && it.directory == "xtask")
+        );
+        assert!(workspace.graph.reachable("xtask").contains("syn"));
+    }
+}
