@@ -25,11 +25,19 @@ pub(crate) fn line(record: &Record) -> String {
 
 /// A connection in one line.
 pub(crate) fn connection_line(connection: &Connection) -> String {
+    connection_line_as_of(connection, connection.at.wall)
+}
+
+/// A connection in one line, as old as it is at `now`.
+pub(crate) fn connection_line_as_of(connection: &Connection, now: Wall) -> String {
     let moment = match connection.phase {
         Phase::Open => "open".to_owned(),
         Phase::Update => "going on".to_owned(),
         Phase::Close(ending) => spaced(ending.outcome.name()),
     };
+    let since_record_ns = now.0.saturating_sub(connection.at.wall.0).max(0) as u64;
+    let age_ns = age(connection).map(|age_ns| age_ns.saturating_add(since_record_ns));
+    let quality = connection.traffic.quality;
     format!(
         "{}  {:<24} {:<4} {:<48} {:<11} {:>9} {:>9} {:>8}",
         clock_time(connection.at.wall),
@@ -37,9 +45,9 @@ pub(crate) fn connection_line(connection: &Connection) -> String {
         protocol(connection.protocol),
         way(connection),
         moment,
-        amount(connection.traffic.bytes_out, connection.traffic.quality),
-        amount(connection.traffic.bytes_in, connection.traffic.quality),
-        age(connection).map_or("?".to_owned(), duration),
+        amount(connection.traffic.bytes_out, quality),
+        amount(connection.traffic.bytes_in, quality),
+        age_ns.map_or("?".to_owned(), duration),
     )
 }
 

@@ -134,7 +134,7 @@ impl Screen {
             .filter(|size| size.ws_col > 0 && size.ws_row > 0);
         let (width, height) = size.map_or((80, 24), |it| (it.ws_col.into(), it.ws_row.into()));
         let mut frame = String::from("\x1b[H");
-        let lines = view::lines(state, width, height);
+        let lines = view::lines(state, host::clock::stamp().wall, width, height);
         for (index, line) in lines.iter().enumerate() {
             let gap = if index == 0 { "" } else { "\r\n" };
             frame.push_str(&format!("{gap}{line}\x1b[K"));

@@ -4,14 +4,14 @@ use super::state::State;
 use crate::words;
 use record::{SensorKind, Wall};
 
-/// The lines to show, each at most `width` characters, at most `height` of them.
-pub(crate) fn lines(state: &State, width: usize, height: usize) -> Vec<String> {
+/// The lines to show at `now`, each at most `width` characters, at most `height` of them.
+pub(crate) fn lines(state: &State, now: Wall, width: usize, height: usize) -> Vec<String> {
     let mut lines = header(state);
     let room = height.saturating_sub(lines.len() + 2);
     let open: Vec<String> = state
         .open
         .iter()
-        .map(|it| words::connection_line(&it.connection))
+        .map(|it| words::connection_line_as_of(&it.connection, now))
         .collect();
     let for_open = open
         .len()
@@ -135,7 +135,7 @@ mod tests {
         records.extend(sample::closes(2, 300).split_off(60));
         let state = state(records);
         for (width, height) in [(0, 0), (1, 1), (80, 24), (200, 3), (40, 100)] {
-            let lines = lines(&state, width, height);
+            let lines = lines(&state, Wall(0), width, height);
             assert!(lines.len() <= height);
             assert!(lines.iter().all(|line| visible(line) <= width), "{lines:?}");
         }
@@ -145,7 +145,7 @@ mod tests {
     fn open_and_ended_share_the_screen() {
         let mut records = open(sample::closes(1, 60));
         records.extend(sample::closes(2, 300).split_off(60));
-        let text = lines(&state(records), 200, 24).join("\n");
+        let text = lines(&state(records), Wall(0), 200, 24).join("\n");
         assert!(text.contains("60 open, 240 ended, none lost"), "{text}");
         assert_eq!(text.matches(" open  ").count(), 10, "{text}");
     }
@@ -173,6 +173,7 @@ mod tests {
                     since: Stamp::default(),
                 }),
             ]),
+            Wall(0),
             200,
             24,
         )
