@@ -199,6 +199,8 @@ impl Recorder {
 
     fn close(mut self, reason: StopReason) -> anyhow::Result<()> {
         let now = clock::stamp();
+        self.table.handle_stop();
+        self.drain(now.mono);
         self.flush(now);
         let tally = self.table.tally();
         self.notice(NoticeKind::RecorderStopped { reason, tally }, now);

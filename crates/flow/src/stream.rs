@@ -58,6 +58,7 @@ pub fn encode_header(header: &Header, out: &mut Vec<u8>) {
         writer.uint(7, header.config.processes_max as u64);
         writer.uint(8, header.config.update_interval_ns);
         writer.uint(9, header.config.ledger_interval_ns);
+        writer.uint(10, header.config.open_delay_ns);
     });
 }
 
@@ -159,6 +160,8 @@ fn read_header(fields: Fields<'_>) -> Result<Header, StreamError> {
             processes_max: fields.value(7)?.narrow()?,
             update_interval_ns: fields.uint(8)?,
             ledger_interval_ns: fields.uint(9)?,
+            // Streams from before there was a delay have none.
+            open_delay_ns: fields.narrow_if(10)?.unwrap_or(0),
         },
     })
 }

@@ -19,6 +19,9 @@ pub struct Config {
     /// Processes remembered at most. Twice what the sensor remembers to have introduced, so that
     /// none is forgotten here that the sensor will not introduce again.
     pub processes_max: usize,
+    /// How long an open waits before it is told, in nanoseconds. A flow that ends before is told by
+    /// its close alone, which has the whole story.
+    pub open_delay_ns: u64,
     /// Between two updates of one flow, in nanoseconds.
     pub update_interval_ns: u64,
     /// Between two ledger notices, in nanoseconds.
@@ -30,6 +33,7 @@ impl Default for Config {
         Config {
             flows_max: 100_000,
             processes_max: 32_768,
+            open_delay_ns: SECOND_NS / 2,
             update_interval_ns: 300 * SECOND_NS,
             ledger_interval_ns: 600 * SECOND_NS,
         }
@@ -95,6 +99,8 @@ pub struct FlowTable {
     outputs: VecDeque<Output>,
     counters: Counters,
     last_ordinal: u64,
+    /// Opens that wait to be told, in the order they will be.
+    untold: VecDeque<Untold>,
     /// When a loss of each kind was last declared, or the table began.
     declared: BTreeMap<(LossStage, LossCause, LostKind), Stamp>,
     started: Stamp,
@@ -111,6 +117,14 @@ struct Flow {
     traffic: Traffic,
     last_seen: Mono,
     last_record: Mono,
+}
+
+/// An open that waits to be told. Its flow may be gone by then, or another may have its key.
+#[derive(Clone, Copy, Debug)]
+struct Untold {
+    due: Mono,
+    key: FlowKey,
+    id: ConnectionId,
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -135,6 +149,7 @@ impl FlowTable {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             last_ordinal: 0,
+            untold: VecDeque::new(),
             declared: BTreeMap::new(),
             started: start,
             ledger_due: start.mono.plus_ns(config.ledger_interval_ns),
@@ -176,6 +191,9 @@ impl FlowTable {
 
     /// Does what is due at `now`; see [`FlowTable::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Mono) {
+        while self.untold.front().is_some_and(|untold| untold.due <= now) {
+            self.tell_next_open();
+        }
         if now < self.ledger_due {
             return;
         }
@@ -189,7 +207,16 @@ impl FlowTable {
 
     /// When [`FlowTable::handle_timeout`] next has something to do.
     pub fn poll_timeout(&self) -> Mono {
-        self.ledger_due
+        self.untold
+            .front()
+            .map_or(self.ledger_due, |untold| untold.due.min(self.ledger_due))
+    }
+
+    /// Tells the opens that wait, before the table is given up.
+    pub fn handle_stop(&mut self) {
+        while !self.untold.is_empty() {
+            self.tell_next_open();
+        }
     }
 
     /// The next output; `None` when there is none until the next call of a `handle` function.
@@ -260,9 +287,28 @@ impl FlowTable {
             last_seen: opened.at,
             last_record: opened.at,
         };
-        let record = flow.record(Phase::Open, self.stamp(opened.at));
         self.flows.insert(opened.key, flow);
-        self.give(record);
+        let due = now.plus_ns(self.config.open_delay_ns);
+        self.untold.push_back(Untold {
+            due,
+            key: opened.key,
+            id,
+        });
+        if self.config.open_delay_ns == 0 || self.untold.len() > self.config.flows_max {
+            self.tell_next_open();
+        }
+    }
+
+    fn tell_next_open(&mut self) {
+        let Some(untold) = self.untold.pop_front() else {
+            return;
+        };
+        if let Some(flow) = self.flows.get(&untold.key)
+            && flow.id == untold.id
+        {
+            let record = flow.record(Phase::Open, self.stamp(flow.opened.at));
+            self.give(record);
+        }
     }
 
     fn attributed(&mut self, key: FlowKey, owner: Owner) {
@@ -495,7 +541,14 @@ mod tests {
     };
 
     fn table() -> FlowTable {
-        FlowTable::new(Config::default(), 3, START)
+        FlowTable::new(
+            Config {
+                open_delay_ns: 0,
+                ..Config::default()
+            },
+            3,
+            START,
+        )
     }
 
     fn key(socket: u64) -> FlowKey {
@@ -619,6 +672,40 @@ mod tests {
     }
 
     #[test]
+    fn a_short_connection_is_told_by_its_close_and_a_long_one_opens_first() {
+        let delay_ns = Config::default().open_delay_ns;
+        let mut table = FlowTable::new(Config::default(), 3, START);
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        table.handle(Event::Opened(opened(2, 2_100)), Mono(2_100));
+        table.handle(Event::Closed(closed(1, 3_000)), Mono(3_000));
+        let records = connections(&mut table);
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].id.ordinal, 1);
+        assert_eq!(records[0].origin, Origin::Live, "its beginning was seen");
+        assert_eq!(table.poll_timeout(), Mono(2_000 + delay_ns));
+        table.handle_timeout(Mono(2_099 + delay_ns));
+        assert_eq!(connections(&mut table), []);
+        table.handle_timeout(Mono(2_100 + delay_ns));
+        let records = connections(&mut table);
+        assert_eq!((records[0].id.ordinal, records[0].phase), (2, Phase::Open));
+        assert_eq!(
+            records[0].at.mono,
+            Mono(2_100),
+            "it is told late, not dated late"
+        );
+    }
+
+    #[test]
+    fn opens_that_wait_are_told_at_the_stop() {
+        let mut table = FlowTable::new(Config::default(), 3, START);
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        table.handle_stop();
+        assert_eq!(connections(&mut table)[0].phase, Phase::Open);
+        table.handle_timeout(Mono(2_000 + SECOND_NS));
+        assert_eq!(connections(&mut table), []);
+    }
+
+    #[test]
     fn a_close_without_its_open_tells_the_whole_story() {
         let mut table = table();
         table.handle(Event::Closed(closed(1, 3_000)), Mono(3_000));
@@ -739,6 +826,7 @@ mod tests {
     fn a_full_table_evicts_the_idlest_and_stays_bounded() {
         let config = Config {
             flows_max: 32,
+            open_delay_ns: 0,
             ..Config::default()
         };
         let mut table = FlowTable::new(config, 3, START);

@@ -80,12 +80,21 @@ fn replay(
             Call::Handle(event, now) => table.handle(event, now),
             Call::Timeout(now) => table.handle_timeout(now),
         }
-        while let Some(output) = table.poll_output() {
-            match output {
-                Output::Record(record) => give(&record)?,
-                // The answers that were given are events of the stream.
-                Output::Want(_) => {}
-            }
+        drain(table, &mut give)?;
+    }
+    table.handle_stop();
+    drain(table, &mut give)
+}
+
+fn drain(
+    table: &mut FlowTable,
+    give: &mut impl FnMut(&Record) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    while let Some(output) = table.poll_output() {
+        match output {
+            Output::Record(record) => give(&record)?,
+            // The answers that were given are events of the stream.
+            Output::Want(_) => {}
         }
     }
     Ok(())
