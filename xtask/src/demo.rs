@@ -157,6 +157,7 @@ fn anonymous(device: Device) -> Device {
         hostname: "office-17.example".to_owned(),
         boot_id: None,
         machine_id: None,
+        kernel_release: None,
         ..device
     }
 }
