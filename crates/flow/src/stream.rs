@@ -15,7 +15,6 @@ use record::{
     LossCause, LossStage, LostKind, Mono, Origin, Outcome, ProcessKey, Protocol, SensorKind, Stamp,
     Traffic, Wall,
 };
-use std::net::IpAddr;
 
 /// What a replay needs to know before the first call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -352,13 +351,16 @@ fn write_opened(opened: &Opened, out: &mut Writer<'_>) {
 }
 
 fn write_closed(closed: &Closed, out: &mut Writer<'_>) {
-    write_key(closed.key, out);
-    out.uint(AT, closed.at.0);
-    write_owner(closed.owner.as_ref(), out);
-    out.uint_if(OPENED_AT, closed.opened.map(|moment| moment.0));
-    out.uint_if(ESTABLISHED_AT, closed.established.map(|moment| moment.0));
-    out.uint(ORIGIN, closed.origin.number());
-    write_tuple(&closed.tuple, out);
+    let front = Opened {
+        key: closed.key,
+        at: closed.at,
+        tuple: closed.tuple,
+        owner: closed.owner,
+        opened: closed.opened,
+        established: closed.established,
+        origin: closed.origin,
+    };
+    write_opened(&front, out);
     write_traffic(&closed.traffic, out);
     out.uint_if(RTT, closed.rtt_us);
     out.uint_if(RETRANSMITS, closed.retransmits);
@@ -372,19 +374,11 @@ fn write_closed(closed: &Closed, out: &mut Writer<'_>) {
 fn write_tuple(tuple: &Tuple, out: &mut Writer<'_>) {
     out.uint(PROTOCOL, tuple.protocol.number().into());
     out.uint(DIRECTION, tuple.direction.number());
-    write_address(tuple.local.address, LOCAL_ADDRESS, out);
+    out.address_if(LOCAL_ADDRESS, tuple.local.address);
     out.uint_if(LOCAL_PORT, tuple.local.port);
-    write_address(tuple.remote.address, REMOTE_ADDRESS, out);
+    out.address_if(REMOTE_ADDRESS, tuple.remote.address);
     out.uint_if(REMOTE_PORT, tuple.remote.port);
     out.uint_if(NETWORK_NAMESPACE, tuple.network_namespace);
-}
-
-fn write_address(address: Option<IpAddr>, field: u32, out: &mut Writer<'_>) {
-    match address {
-        Some(IpAddr::V4(address)) => out.bytes(field, &address.octets()),
-        Some(IpAddr::V6(address)) => out.bytes(field, &address.octets()),
-        None => {}
-    }
 }
 
 fn write_traffic(traffic: &Traffic, out: &mut Writer<'_>) {
@@ -500,7 +494,7 @@ impl<'a> Found<'a> {
     }
 
     fn endpoint(&self, address: u32, port: u32) -> Result<Endpoint, WireError> {
-        let address = self.find(address).map(read_address).transpose()?;
+        let address = self.find(address).map(Value::address).transpose()?;
         Ok(Endpoint {
             address,
             port: self.narrow_if(port)?,
@@ -552,27 +546,21 @@ impl<'a> Found<'a> {
     }
 
     fn closed(&self) -> Result<Closed, WireError> {
+        let front = self.opened()?;
         Ok(Closed {
-            key: self.key()?,
-            at: self.mono(AT)?,
-            tuple: self.tuple()?,
-            owner: self.owner()?,
-            opened: self.mono_if(OPENED_AT)?,
-            established: self.mono_if(ESTABLISHED_AT)?,
+            key: front.key,
+            at: front.at,
+            tuple: front.tuple,
+            owner: front.owner,
+            opened: front.opened,
+            established: front.established,
             traffic: self.traffic()?,
             rtt_us: self.narrow_if(RTT)?,
             retransmits: self.narrow_if(RETRANSMITS)?,
             closer_pid: self.narrow_if(CLOSER)?,
             ending: self.ending()?,
-            origin: self.origin()?,
+            origin: front.origin,
         })
-    }
-}
-
-fn read_address(value: Value<'_>) -> Result<IpAddr, WireError> {
-    match value.array::<4>() {
-        Ok(octets) => Ok(IpAddr::from(octets)),
-        Err(_) => Ok(IpAddr::from(value.array::<16>()?)),
     }
 }
 

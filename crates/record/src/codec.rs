@@ -14,7 +14,6 @@ use crate::{
     Mono, Notice, NoticeKind, Origin, Outcome, Phase, PreviousEpoch, Process, ProcessKey, Protocol,
     Record, SensorKind, Stamp, StopReason, Tally, Traffic, User, Wall,
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Appends the canonical bytes of `record`.
@@ -212,9 +211,9 @@ fn write_connection(connection: &Connection, encoder: &mut Encoder, out: &mut Wr
         }
     }
     out.uint(11, connection.traffic.quality.number());
-    write_address(connection.remote.address, 12, out);
+    out.address_if(12, connection.remote.address);
     out.uint_if(13, connection.remote.port);
-    write_address(connection.local.address, 14, out);
+    out.address_if(14, connection.local.address);
     out.uint_if(15, connection.local.port);
     out.uint(16, connection.id.epoch);
     out.uint(17, connection.id.ordinal);
@@ -306,9 +305,9 @@ fn read_identity(
         11 => {
             connection.traffic.quality = ByteQuality::from_number(11, value.uint()?)?;
         }
-        12 => connection.remote.address = Some(read_address(value)?),
+        12 => connection.remote.address = Some(value.address()?),
         13 => connection.remote.port = Some(value.narrow()?),
-        14 => connection.local.address = Some(read_address(value)?),
+        14 => connection.local.address = Some(value.address()?),
         15 => connection.local.port = Some(value.narrow()?),
         16 => connection.id.epoch = value.uint()?,
         17 => connection.id.ordinal = value.uint()?,
@@ -341,21 +340,6 @@ fn read_measure(
 
 fn read_errno(value: Value<'_>) -> Result<i32, WireError> {
     i32::try_from(value.sint()?).map_err(|_| WireError::Overflow)
-}
-
-fn write_address(address: Option<IpAddr>, field: u32, out: &mut Writer<'_>) {
-    match address {
-        Some(IpAddr::V4(address)) => out.bytes(field, &address.octets()),
-        Some(IpAddr::V6(address)) => out.bytes(field, &address.octets()),
-        None => {}
-    }
-}
-
-fn read_address(value: Value<'_>) -> Result<IpAddr, WireError> {
-    if let Ok(octets) = value.array::<4>() {
-        return Ok(IpAddr::V4(Ipv4Addr::from(octets)));
-    }
-    Ok(IpAddr::V6(Ipv6Addr::from(value.array::<16>()?)))
 }
 
 fn write_key(key: ProcessKey, out: &mut Writer<'_>) {

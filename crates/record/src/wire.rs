@@ -7,6 +7,8 @@
 //!
 //! Format: <https://protobuf.dev/programming-guides/encoding/>.
 
+use std::net::IpAddr;
+
 /// Writes fields to a buffer.
 #[derive(Debug)]
 pub struct Writer<'a> {
@@ -51,6 +53,16 @@ impl<'a> Writer<'a> {
         self.key(field, KIND_BYTES);
         self.varint(value.len() as u64);
         self.out.extend_from_slice(value);
+    }
+
+    /// An address of four or sixteen bytes that may be unknown.
+    #[inline]
+    pub fn address_if(&mut self, field: u32, value: Option<IpAddr>) {
+        match value {
+            Some(IpAddr::V4(address)) => self.bytes(field, &address.octets()),
+            Some(IpAddr::V6(address)) => self.bytes(field, &address.octets()),
+            None => {}
+        }
     }
 
     /// A text that may be unknown.
@@ -192,6 +204,14 @@ impl<'a> Value<'a> {
     /// Exactly `N` bytes.
     pub fn array<const N: usize>(self) -> Result<[u8; N], WireError> {
         self.bytes()?.try_into().map_err(|_| WireError::WrongLength)
+    }
+
+    /// An address: four bytes or sixteen.
+    pub fn address(self) -> Result<IpAddr, WireError> {
+        match self.array::<4>() {
+            Ok(octets) => Ok(IpAddr::from(octets)),
+            Err(_) => Ok(IpAddr::from(self.array::<16>()?)),
+        }
     }
 
     /// The fields of a nested message.

@@ -100,15 +100,10 @@ fn print_stories(
     let everything = Filter {
         since: filter.since,
         until: filter.until,
+        all_phases: true,
         ..Filter::default()
     };
-    let mut answers = Answers::new(
-        segments,
-        Filter {
-            all_phases: true,
-            ..everything
-        },
-    )?;
+    let mut answers = Answers::new(segments, everything)?;
     let mut open = OpenConnections::default();
     let mut footer = Footer::default();
     while let Some(answer) = answers.next_answer()? {

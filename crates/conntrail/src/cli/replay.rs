@@ -4,7 +4,8 @@ use crate::words;
 use anyhow::{Context, bail};
 use flow::stream::{Call, Header, decode_call, decode_header};
 use flow::{FlowTable, Output};
-use record::{Notice, NoticeKind, Phase, Record, RecordId, SensorKind, Stamp, StopReason, ocsf};
+use query::Filter;
+use record::{Notice, NoticeKind, Record, RecordId, SensorKind, Stamp, StopReason, ocsf};
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -43,7 +44,10 @@ pub(crate) fn run(state_dir: Option<&Path>, arguments: &Arguments) -> anyhow::Re
     let printer = Printer {
         header: &header,
         json: arguments.json,
-        all: arguments.all,
+        filter: Filter {
+            all_phases: arguments.all,
+            ..Filter::default()
+        },
     };
     let epoch = keeper
         .as_ref()
@@ -103,12 +107,12 @@ fn drain(
 struct Printer<'a> {
     header: &'a Header,
     json: bool,
-    all: bool,
+    filter: Filter,
 }
 
 impl Printer<'_> {
     fn print(&self, id: RecordId, record: &Record, out: &mut impl Write) -> anyhow::Result<()> {
-        if !self.all && !is_close_or_notice(record) {
+        if !self.filter.lets_through(record) {
             return Ok(());
         }
         if self.json {
@@ -117,13 +121,6 @@ impl Printer<'_> {
             writeln!(out, "{}", words::line(record))?;
         }
         Ok(())
-    }
-}
-
-fn is_close_or_notice(record: &Record) -> bool {
-    match record {
-        Record::Connection(connection) => matches!(connection.phase, Phase::Close(_)),
-        Record::Notice(_) => true,
     }
 }
 
