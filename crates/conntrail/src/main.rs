@@ -18,9 +18,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Folder of the trail [default: the recorder's own: /var/lib/conntrail for root, else
-    /// ~/.local/state/conntrail]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help = host::paths::state_dir_help())]
     state_dir: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -38,6 +36,9 @@ enum Command {
     Verify,
     /// Shows every setting, its value, and who set it.
     Config(cli::config::Arguments),
+    #[cfg(target_os = "macos")]
+    #[command(flatten)]
+    Extension(cli::extension::Command),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +62,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Replay(arguments) => cli::replay::run(named.as_deref(), &arguments),
         Command::Verify => cli::verify::run(&state_dir()),
         Command::Config(arguments) => cli::config::run(&arguments),
+        #[cfg(target_os = "macos")]
+        Command::Extension(command) => cli::extension::run(&state_dir(), command),
     }
 }
 

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use query::OpenConnection;
 use record::{
-    ByteQuality, Confidence, Connection, Direction, Endpoint, NoticeKind, Origin, Phase,
-    PreviousEpoch, Process, Protocol, Record, Tally, Traffic, Wall,
+    BreakerCause, BreakerState, ByteQuality, CodeSignature, Confidence, Connection, Coverage,
+    Direction, Endpoint, ExtensionReplaced, NoticeKind, Origin, Outcome, Phase, PreviousEpoch,
+    Process, Protocol, Record, SignatureValidity, Tally, TcpCounts, Traffic, Wall,
 };
 use std::fmt::Write;
 
@@ -39,7 +40,7 @@ pub(crate) fn connection_line_as_of(connection: &Connection, now: Wall) -> Strin
     let age_ns = age(connection).map(|age_ns| age_ns.saturating_add(since_record_ns));
     let quality = connection.traffic.quality;
     format!(
-        "{}  {:<24} {:<4} {:<48} {:<11} {:>9} {:>9} {:>8}",
+        "{}  {:<24} {:<4} {:<48} {:<12} {:>9} {:>9} {:>8}{}",
         clock_time(connection.at.wall),
         who(connection),
         protocol(connection.protocol),
@@ -48,13 +49,40 @@ pub(crate) fn connection_line_as_of(connection: &Connection, now: Wall) -> Strin
         amount(connection.traffic.bytes_out, quality),
         amount(connection.traffic.bytes_in, quality),
         age_ns.map_or("?".to_owned(), duration),
+        aside(connection),
     )
+}
+
+/// What few connections have, at the end of the line, where it moves no column.
+fn aside(connection: &Connection) -> String {
+    let mut words: Vec<String> = Vec::new();
+    words.extend(connection.hostname.as_ref().map(|it| clean(&it.name)));
+    words.extend(on_behalf(connection));
+    if let Some(process) = connection.process.as_deref() {
+        words.extend(alarm(process).map(str::to_owned));
+    }
+    match words.is_empty() {
+        true => String::new(),
+        false => format!("  {}", words.join(", ")),
+    }
+}
+
+/// What is worth a second look at a process.
+fn alarm(process: &Process) -> Option<&'static str> {
+    if process.vanished {
+        return Some("gone before it could be looked up");
+    }
+    match process.signature.as_ref()?.validity {
+        SignatureValidity::Invalid => Some("signature invalid"),
+        SignatureValidity::Unsigned => Some("unsigned"),
+        SignatureValidity::Valid | SignatureValidity::Unknown => None,
+    }
 }
 
 /// What [`connection_line`] shows in which column.
 pub(crate) fn connection_heading() -> String {
     format!(
-        "{:<12}  {:<24} {:<4} {:<48} {:<11} {:>9} {:>9} {:>8}",
+        "{:<12}  {:<24} {:<4} {:<48} {:<12} {:>9} {:>9} {:>8}",
         "time", "process", "", "local and remote", "state", "sent", "received", "for"
     )
 }
@@ -65,7 +93,7 @@ pub(crate) fn story(connection: &Connection) -> String {
         Phase::Open => "open".to_owned(),
         Phase::Update => "going on".to_owned(),
         Phase::Close(ending) => {
-            let outcome = spaced(ending.outcome.name());
+            let outcome = ending_words(ending.outcome);
             let errno = ending
                 .errno
                 .map(|errno| format!(" (errno {errno})"))
@@ -74,6 +102,27 @@ pub(crate) fn story(connection: &Connection) -> String {
         }
     };
     story_with_end(connection, &end)
+}
+
+/// How it ended, in the words of whoever reads one connection at a time.
+fn ending_words(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::ProcessGone => "end not reported, its process is gone".to_owned(),
+        Outcome::AgedOut => "end not reported, not heard of for too long".to_owned(),
+        Outcome::Superseded => "end not reported, its identifier came back".to_owned(),
+        Outcome::Unwatched => "end not seen, the sensor stopped watching".to_owned(),
+        Outcome::Unknown => "ended, it is not known how".to_owned(),
+        Outcome::Closed
+        | Outcome::Reset
+        | Outcome::Refused
+        | Outcome::TimedOut
+        | Outcome::Unreachable
+        | Outcome::Aborted
+        | Outcome::Failed
+        | Outcome::Reaped
+        | Outcome::Evicted
+        | Outcome::Idle => spaced(outcome.name()),
+    }
 }
 
 /// A connection without an end, as far as it is known.
@@ -89,12 +138,17 @@ fn story_with_end(connection: &Connection, end: &str) -> String {
     let began = connection
         .opened
         .map(|opened| connection.at.wall_at(opened));
+    let behind = on_behalf(connection).map(|it| format!(" {it}"));
+    let name = connection.hostname.as_ref();
+    let name = name.map(|it| format!(" ({})", clean(&it.name)));
     let mut story = format!(
-        "{}  {}  {} {}  {end}\n",
+        "{}  {}{}  {} {}{}  {end}\n",
         date_time(began.unwrap_or(connection.at.wall)),
         who(connection),
+        behind.unwrap_or_default(),
         protocol(connection.protocol),
         way(connection),
+        name.unwrap_or_default(),
     );
     let Traffic {
         bytes_out,
@@ -110,12 +164,17 @@ fn story_with_end(connection: &Connection, end: &str) -> String {
         .rtt_us
         .map(|it| format!(", round trip {it} µs"))
         .unwrap_or_default();
-    let _ = writeln!(
-        story,
-        "    {lasted}, sent {}, received {}{rtt}",
-        amount(bytes_out, quality),
-        amount(bytes_in, quality)
-    );
+    let passed = match quality {
+        ByteQuality::ZeroUnverified => "0 bytes reported, unverified".to_owned(),
+        ByteQuality::Unknown | ByteQuality::Exact | ByteQuality::SoFar | ByteQuality::AtLeast => {
+            format!(
+                "sent {}, received {}",
+                amount(bytes_out, quality),
+                amount(bytes_in, quality)
+            )
+        }
+    };
+    let _ = writeln!(story, "    {lasted}, {passed}{rtt}");
     let _ = writeln!(
         story,
         "    {}; {}",
@@ -133,7 +192,10 @@ fn pedigree(connection: &Connection) -> String {
     let Some(process) = connection.process.as_deref() else {
         return "process not known".to_owned();
     };
-    let mut words = clean(process.path.as_deref().unwrap_or("executable not known"));
+    let mut words = executable(process);
+    if let Some(signature) = &process.signature {
+        let _ = write!(words, " ({})", signature_words(signature));
+    }
     if let Some(user) = &process.user {
         let _ = match &user.name {
             Some(name) => write!(words, " by {}", clean(name)),
@@ -145,7 +207,44 @@ fn pedigree(connection: &Connection) -> String {
         let joint = if index == 0 { ", started by" } else { " ←" };
         let _ = write!(words, "{joint} {name}[{}]", ancestor.key.pid);
     }
+    if let Some(responsible) = connection.responsible.as_deref() {
+        let _ = write!(words, "; for {}", executable(responsible));
+        if let Some(signature) = &responsible.signature {
+            let _ = write!(words, " ({})", signature_words(signature));
+        }
+    }
     words
+}
+
+fn executable(process: &Process) -> String {
+    match &process.path {
+        Some(path) => clean(path),
+        None if process.vanished => "gone before it could be looked up".to_owned(),
+        None => "executable not known".to_owned(),
+    }
+}
+
+/// Who vouches for the code: the system, a team, or nobody.
+fn signature_words(signature: &CodeSignature) -> String {
+    let signer = match (signature.platform, signature.team_id.as_deref()) {
+        (Some(true), _) => ", part of the system".to_owned(),
+        (_, Some(team)) => format!(", team {}", clean(team)),
+        (_, None) => String::new(),
+    };
+    let name = match signature.signing_id.as_deref() {
+        Some(signing_id) => format!("signed as {}{signer}", clean(signing_id)),
+        None => format!("signed{signer}"),
+    };
+    let status = signature
+        .status
+        .map(|status| format!(" ({status})"))
+        .unwrap_or_default();
+    match signature.validity {
+        SignatureValidity::Valid => name,
+        SignatureValidity::Invalid => format!("signature invalid{status}, {name}"),
+        SignatureValidity::Unsigned => "unsigned".to_owned(),
+        SignatureValidity::Unknown => format!("signature not checked{status}"),
+    }
 }
 
 fn evidence(connection: &Connection) -> String {
@@ -173,6 +272,15 @@ pub(crate) fn who(connection: &Connection) -> String {
         Confidence::Guess | Confidence::Unknown => "?",
     };
     format!("{}[{}]{doubt}", process_name(process), process.key.pid)
+}
+
+fn on_behalf(connection: &Connection) -> Option<String> {
+    let responsible = connection.responsible.as_deref()?;
+    let name = match &responsible.name {
+        Some(name) => clean(name),
+        None => format!("process {}", responsible.key.pid),
+    };
+    Some(format!("for {name}"))
 }
 
 fn process_name(process: &Process) -> String {
@@ -225,16 +333,19 @@ fn age(connection: &Connection) -> Option<u64> {
         .map(|opened| connection.at.mono.since_ns(opened))
 }
 
-/// Bytes, with a sign where there may have been more, and a question mark where nobody knows.
+/// Bytes, with a sign where there may have been more, and a question mark where nobody knows or
+/// nobody vouches for them.
 pub(crate) fn amount(bytes: Option<u64>, quality: ByteQuality) -> String {
     let Some(bytes) = bytes else {
         return "?".to_owned();
     };
-    let sign = match quality {
-        ByteQuality::Exact => "",
-        ByteQuality::SoFar | ByteQuality::AtLeast | ByteQuality::Unknown => "≥",
-    };
-    format!("{sign}{}", scaled(bytes))
+    match quality {
+        ByteQuality::Exact => scaled(bytes),
+        ByteQuality::SoFar | ByteQuality::AtLeast | ByteQuality::Unknown => {
+            format!("≥{}", scaled(bytes))
+        }
+        ByteQuality::ZeroUnverified => format!("{}?", scaled(bytes)),
+    }
 }
 
 fn scaled(bytes: u64) -> String {
@@ -336,7 +447,89 @@ pub(crate) fn notice_words(kind: &NoticeKind) -> String {
              within the quota"
         ),
         NoticeKind::Ledger(tally) => format!("so far {}", tally_words(tally)),
+        NoticeKind::SensorLimited { sensor, limit } => {
+            format!("sensor {} from now on: {}", sensor.name(), clean(limit))
+        }
+        NoticeKind::BreakerChanged {
+            state,
+            cause,
+            crashes,
+        } => breaker_words(*state, *cause, *crashes),
+        NoticeKind::Coverage(coverage) => coverage_words(coverage),
+        NoticeKind::ExtensionReplaced(replaced) => replaced_words(replaced),
+        NoticeKind::Sleeping => "the machine goes to sleep".to_owned(),
     }
+}
+
+fn breaker_words(state: BreakerState, cause: BreakerCause, crashes: u32) -> String {
+    let why = match cause {
+        BreakerCause::Crashes => format!("it crashed {crashes} times"),
+        BreakerCause::Managed => "a managed setting says so".to_owned(),
+        BreakerCause::Boot => "the machine was started again".to_owned(),
+    };
+    match state {
+        BreakerState::Tripped => {
+            format!("BREAKER: the sensor stands aside, connections pass unseen ({why})")
+        }
+        BreakerState::Healed => format!("the sensor is back and sees connections ({why})"),
+    }
+}
+
+fn coverage_words(coverage: &Coverage) -> String {
+    let system = match (coverage.system, &coverage.unavailable) {
+        (Some(counts), _) => format!("of {} that the system counted", counts_words(counts)),
+        (None, Some(reason)) => format!("no meter to compare with ({})", clean(reason)),
+        (None, None) => "no meter to compare with".to_owned(),
+    };
+    let missed = match coverage.missed_estimate {
+        Some(missed) => format!("; about {missed} missed"),
+        None => String::new(),
+    };
+    let unseen: String = coverage
+        .unseen
+        .iter()
+        .map(|it| format!("\n              · {}", clean(it)))
+        .collect();
+    format!(
+        "coverage since {}: {} recorded, {system}{missed}{unseen}",
+        clock_time(coverage.since.wall),
+        counts_words(coverage.recorded)
+    )
+}
+
+fn counts_words(counts: TcpCounts) -> String {
+    format!(
+        "{} outbound and {} inbound TCP connections",
+        counts.outbound, counts.inbound
+    )
+}
+
+fn replaced_words(replaced: &ExtensionReplaced) -> String {
+    let from = replaced
+        .from
+        .as_deref()
+        .map(|from| format!(" {}", clean(from)))
+        .unwrap_or_default();
+    let apps: Vec<String> = replaced
+        .by_app
+        .iter()
+        .map(|it| format!("{} {}", clean(&it.app), it.count))
+        .collect();
+    let by_app = if apps.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", apps.join(", "))
+    };
+    let proof = match replaced.flows_arrive {
+        Some(true) => "connections are seen again",
+        Some(false) => "NO CONNECTION WAS SEEN SINCE",
+        None => "whether connections are seen was not waited for",
+    };
+    format!(
+        "system extension{from} replaced by {}: about {} TCP connections reset{by_app}; {proof}",
+        clean(&replaced.to),
+        replaced.reset_estimate
+    )
 }
 
 fn started_words(previous: Option<&PreviousEpoch>) -> String {
@@ -436,5 +629,168 @@ mod tests {
             "a guess is marked: {story}"
         );
         assert!(story.contains("process guess (snapshot)"), "{story}");
+    }
+    fn process(change: impl FnOnce(&mut Process)) -> Connection {
+        let Record::Connection(mut connection) = sample::closes(1, 1).remove(0) else {
+            unreachable!("closes are connections")
+        };
+        let mut process = (**connection.process.as_ref().unwrap()).clone();
+        change(&mut process);
+        connection.process = Some(process.into());
+        connection
+    }
+
+    fn signed(validity: SignatureValidity) -> CodeSignature {
+        CodeSignature {
+            validity,
+            status: (validity != SignatureValidity::Valid).then_some(-67_061),
+            signing_id: Some("com.example.chat".into()),
+            team_id: Some("ABCDE12345".into()),
+            cdhash: None,
+            platform: Some(false),
+        }
+    }
+
+    #[test]
+    fn the_app_and_the_name_stand_in_line_and_story() {
+        let mut connection = process(|_| {});
+        let mut app = Process::bare(connection.process.as_ref().unwrap().key);
+        app.name = Some("Chat".into());
+        app.path = Some("/Applications/Chat.app/Contents/MacOS/Chat".into());
+        app.signature = Some(signed(SignatureValidity::Valid));
+        connection.responsible = Some(app.into());
+        connection.hostname = Some(record::Hostname {
+            name: "www.example.com\x1b[2J".into(),
+            source: record::NameSource::SystemLibrary,
+        });
+        let line = connection_line(&connection);
+        assert!(line.ends_with("  www.example.com·[2J, for Chat"), "{line}");
+        let story = story(&connection);
+        assert!(story.contains(" for Chat  "), "{story}");
+        assert!(story.contains(" (www.example.com·[2J)  "), "{story}");
+        let app = "; for /Applications/Chat.app/Contents/MacOS/Chat \
+                   (signed as com.example.chat, team ABCDE12345)";
+        assert!(story.contains(app), "{story}");
+    }
+
+    #[test]
+    fn who_signed_is_told_and_a_bad_signature_stands_out() {
+        let words = |signature: CodeSignature| {
+            let connection = process(|it| it.signature = Some(signature));
+            (connection_line(&connection), story(&connection))
+        };
+        let (line, story) = words(signed(SignatureValidity::Valid));
+        assert!(!line.contains("sign"), "{line}");
+        assert!(
+            story.contains("(signed as com.example.chat, team ABCDE12345)"),
+            "{story}"
+        );
+        let (line, story) = words(signed(SignatureValidity::Invalid));
+        assert!(line.ends_with("signature invalid"), "{line}");
+        assert!(
+            story.contains("(signature invalid (-67061), signed as"),
+            "{story}"
+        );
+        let (line, story) = words(signed(SignatureValidity::Unsigned));
+        assert!(line.ends_with("  unsigned"), "{line}");
+        assert!(story.contains("(unsigned)"), "{story}");
+        let (_, story) = words(CodeSignature {
+            platform: Some(true),
+            team_id: None,
+            ..signed(SignatureValidity::Valid)
+        });
+        assert!(
+            story.contains("com.example.chat, part of the system)"),
+            "{story}"
+        );
+    }
+
+    #[test]
+    fn a_process_that_was_gone_says_so() {
+        let connection = process(|process| {
+            process.vanished = true;
+            process.path = None;
+        });
+        let gone = "gone before it could be looked up";
+        assert!(connection_line(&connection).ends_with(gone));
+        assert!(story(&connection).contains(gone));
+    }
+
+    #[test]
+    fn a_zero_that_nobody_vouches_for_is_not_written_as_one() {
+        let mut connection = process(|_| {});
+        connection.traffic = Traffic {
+            bytes_out: Some(0),
+            bytes_in: Some(0),
+            quality: ByteQuality::ZeroUnverified,
+            ..Traffic::default()
+        };
+        assert!(connection_line(&connection).contains(" 0 B? "));
+        assert!(story(&connection).contains("0 bytes reported, unverified"));
+    }
+
+    #[test]
+    fn every_end_is_in_words_and_every_notice_in_one_paragraph() {
+        for outcome in Outcome::ALL {
+            let words = ending_words(*outcome);
+            assert!(!words.is_empty() && !words.contains('_'), "{words}");
+        }
+        let tripped = notice_words(&NoticeKind::BreakerChanged {
+            state: BreakerState::Tripped,
+            cause: BreakerCause::Crashes,
+            crashes: 3,
+        });
+        assert_eq!(
+            tripped,
+            "BREAKER: the sensor stands aside, connections pass unseen (it crashed 3 times)"
+        );
+        for record in sample::records(7, 2_000) {
+            let words = line(&record);
+            assert!(!words.contains("\n\n") && !words.ends_with('\n'), "{words}");
+        }
+    }
+
+    #[test]
+    fn coverage_says_what_was_counted_and_what_is_never_seen() {
+        let mut coverage = Coverage {
+            since: record::Stamp::default(),
+            system: Some(TcpCounts {
+                outbound: 12,
+                inbound: 3,
+            }),
+            unavailable: None,
+            recorded: TcpCounts {
+                outbound: 10,
+                inbound: 3,
+            },
+            missed_estimate: Some(2),
+            unseen: vec!["Subflows.".to_owned()],
+        };
+        let words = coverage_words(&coverage);
+        let counts = "10 outbound and 3 inbound TCP connections recorded, of 12 outbound and 3 \
+                      inbound TCP connections that the system counted; about 2 missed";
+        assert!(words.contains(counts), "{words}");
+        assert!(words.ends_with("· Subflows."), "{words}");
+        coverage.system = None;
+        coverage.unavailable = Some("its size is unknown".to_owned());
+        let words = coverage_words(&coverage);
+        assert!(words.contains("no meter to compare with (its size is unknown)"));
+    }
+
+    #[test]
+    fn a_receipt_names_the_apps_and_whether_flows_arrive() {
+        let words = replaced_words(&ExtensionReplaced {
+            from: Some("1".to_owned()),
+            to: "2".to_owned(),
+            reset_estimate: 5,
+            by_app: vec![record::AppCount {
+                app: "Chat".to_owned(),
+                count: 5,
+            }],
+            flows_arrive: Some(false),
+        });
+        let expected = "system extension 1 replaced by 2: about 5 TCP connections reset (Chat 5); \
+                        NO CONNECTION WAS SEEN SINCE";
+        assert_eq!(words, expected);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::capture::Capture;
 use crate::log::say;
-use crate::sensing::Sensed;
+use crate::sensing::{self, Sensed};
 use anyhow::Context;
 use flow::{Event, FlowTable, Output, Want, stream};
 use host::clock;
@@ -28,7 +28,8 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Opens a new epoch in the trail and records that it began.
+    /// Opens a new epoch in the trail and records that it began. `watched_since` is when the first
+    /// event that it will be given can have happened.
     ///
     /// # Errors
     /// When the trail cannot be opened.
@@ -36,6 +37,7 @@ impl Recorder {
         state_dir: &Path,
         device: Device,
         config: &Config,
+        watched_since: Stamp,
     ) -> anyhow::Result<Recorder> {
         let now = clock::stamp();
         let options = WriterOptions {
@@ -54,12 +56,12 @@ impl Recorder {
             now.mono,
         );
         let header = stream::Header {
-            config: table_config(config),
+            config: sensing::table_config(config),
             epoch: trail.epoch(),
-            start: now,
+            start: watched_since,
             device,
         };
-        let table = FlowTable::new(header.config, header.epoch, now);
+        let table = FlowTable::new(header.config, header.epoch, watched_since);
         let users = Users::of_this_machine();
         Ok(Recorder {
             table,
@@ -85,11 +87,17 @@ impl Recorder {
         Ok(())
     }
 
-    /// Records until the sensing thread ends, then closes the epoch in order.
+    /// Records `first`, then what comes until the sensing thread ends, then closes the epoch in
+    /// order.
     ///
     /// # Errors
     /// When what was recorded last could not be written.
-    pub(crate) fn run(mut self, sensing: Receiver<Sensed>) -> anyhow::Result<()> {
+    pub(crate) fn run(
+        mut self,
+        first: Vec<Event>,
+        sensing: &Receiver<Sensed>,
+    ) -> anyhow::Result<()> {
+        self.take_in(first);
         let reason = loop {
             match sensing.recv_timeout(self.patience()) {
                 Ok(Sensed::Events(events)) => self.take_in(events),
@@ -99,6 +107,16 @@ impl Recorder {
             }
             self.do_what_is_due();
         };
+        self.close(reason)
+    }
+
+    /// Records what is left of a sensing thread that has ended, and closes the epoch in order.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    #[cfg(any(target_os = "macos", test))]
+    pub(crate) fn end(mut self, last: Vec<Event>, reason: StopReason) -> anyhow::Result<()> {
+        self.take_in(last);
         self.close(reason)
     }
 
@@ -131,6 +149,10 @@ impl Recorder {
 
     fn do_what_is_due(&mut self) {
         let now = clock::mono();
+        for (uid, name) in self.users.late_names() {
+            let name = Some(name);
+            self.handle(Event::UserNamed { uid, name }, now);
+        }
         if now >= self.table.poll_timeout() {
             self.captured(|capture| capture.timeout(now));
             self.table.handle_timeout(now);
@@ -234,15 +256,6 @@ impl Recorder {
             ));
             self.capture = None;
         }
-    }
-}
-
-fn table_config(config: &Config) -> flow::Config {
-    flow::Config {
-        flows_max: config.flows_max as usize,
-        update_interval_ns: config.update_interval_s * 1_000_000_000,
-        ledger_interval_ns: config.ledger_interval_s * 1_000_000_000,
-        ..flow::Config::default()
     }
 }
 

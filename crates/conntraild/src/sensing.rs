@@ -1,24 +1,26 @@
-//! The sensing thread: chooses a sensor, takes its events, hands them on.
+//! The sensing thread: takes the events of a sensor, hands them on.
+//!
+//! Which sensor there is, and what it asks of the program around it, differs between systems: see
+//! the files of their names.
 
-use anyhow::Context;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+
+#[cfg(target_os = "linux")]
+use linux as platform;
+#[cfg(target_os = "macos")]
+use macos as platform;
+
+use crate::Session;
 use flow::Event;
-use host::config::{Config, SensorChoice};
+use host::config::{Config, Layers};
 use record::{SensorKind, StopReason};
-use sensor_linux::kernel::KernelSensor;
-use sensor_linux::sampled::{SampledOptions, SampledSensor};
-use sensor_linux::{Sensor, SensorError, kernel};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
-
-/// A sensor that is ready to watch.
-pub(crate) struct Watch {
-    sensor_at_work: Box<dyn Sensor>,
-    /// Which sensor it is.
-    pub(crate) sensor: SensorKind,
-    /// Why it is not the kernel's, where that was wanted.
-    pub(crate) reduced: Option<String>,
-}
 
 /// What the sensing thread hands on.
 pub(crate) enum Sensed {
@@ -37,105 +39,90 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(200);
 /// How often a sensor is asked for more at the end, so that a busy machine cannot hold the stop up.
 const LAST_POLLS_MAX: usize = 100;
 
-/// Chooses and starts a sensor.
+/// Reads the configuration file: the one that was named, or the default one.
 ///
 /// # Errors
-/// When the sensor that was asked for, or any at all, cannot start.
-pub(crate) fn start(config: &Config) -> anyhow::Result<Watch> {
-    match config.sensor_kind {
-        SensorChoice::Kernel => {
-            kernel_watch(config).context("the kernel sensor could not be started")
-        }
-        SensorChoice::Sampled => sampled_watch(config, None),
-        SensorChoice::Auto => match kernel_watch(config) {
-            Ok(watch) => Ok(watch),
-            Err(error) => sampled_watch(config, Some(error.to_string())),
-        },
-    }
+/// When a file that was named cannot be read.
+pub(crate) fn configure(path: Option<&Path>) -> anyhow::Result<Layers> {
+    platform::configure(path)
 }
+
+/// Records until the end of the session.
+///
+/// # Errors
+/// When it cannot begin, or when what was recorded last could not be written.
+pub(crate) fn record(session: Session) -> anyhow::Result<()> {
+    platform::record(session)
+}
+
+/// How the flow table deals with what this system's sensor tells.
+pub(crate) fn table_config(config: &Config) -> flow::Config {
+    platform::table_config(
+        flow::Config {
+            flows_max: config.flows_max as usize,
+            update_interval_ns: config.update_interval_s * 1_000_000_000,
+            ledger_interval_ns: config.ledger_interval_s * 1_000_000_000,
+            ..flow::Config::default()
+        },
+        config,
+    )
+}
+
+/// A sensor at work.
+struct Watch {
+    kind: SensorKind,
+    poll: Box<Poll>,
+}
+
+/// Waits up to the timeout and appends what was seen; an error, in words, is the end.
+type Poll = dyn FnMut(Duration, &mut Vec<Event>) -> Result<(), String> + Send;
 
 impl Watch {
     /// Watches on a thread of its own until `why_stop` gives a reason or the sensor ends.
-    pub(crate) fn run(
-        self,
-        why_stop: impl Fn() -> Option<StopReason> + Send + 'static,
-    ) -> Receiver<Sensed> {
+    fn run(self, why_stop: impl Fn() -> Option<StopReason> + Send + 'static) -> Receiver<Sensed> {
         let (sender, receiver) = sync_channel(BATCHES_MAX);
-        thread::spawn(move || sense(self, &why_stop, &sender));
+        thread::spawn(move || self.sense(&why_stop, &sender));
         receiver
     }
-}
 
-fn kernel_watch(config: &Config) -> Result<Watch, SensorError> {
-    let options = kernel::Options {
-        ring_bytes: config.ring_bytes as u32,
-        capture_arguments: config.command_lines,
-        boot_id: host::device::boot_id(),
-        udp_idle: Duration::from_secs(config.udp_idle_s),
-        ..kernel::Options::default()
-    };
-    let sensor = KernelSensor::start(&options)?;
-    Ok(Watch {
-        sensor_at_work: Box::new(sensor),
-        sensor: SensorKind::LinuxEbpf,
-        reduced: None,
-    })
-}
-
-fn sampled_watch(config: &Config, reduced: Option<String>) -> anyhow::Result<Watch> {
-    let reason = reduced
-        .clone()
-        .unwrap_or_else(|| "it was asked for".to_owned());
-    let options = SampledOptions {
-        interval: Duration::from_millis(config.poll_interval_ms),
-        udp: true,
-        boot_id: host::device::boot_id(),
-        reason,
-    };
-    let sensor =
-        SampledSensor::start(&options).context("the sampled sensor could not be started")?;
-    let sensor_at_work = Box::new(sensor);
-    Ok(Watch {
-        sensor_at_work,
-        sensor: SensorKind::LinuxSampled,
-        reduced,
-    })
-}
-
-/// A receiver that is gone means that recording failed; then there is nobody to sense for.
-fn sense(mut watch: Watch, why_stop: &dyn Fn() -> Option<StopReason>, sender: &SyncSender<Sensed>) {
-    let (reason, words) = loop {
-        if let Some(reason) = why_stop() {
-            break (reason, reason.name().to_owned());
+    /// A receiver that is gone means that recording failed; then there is nobody to sense for.
+    fn sense(mut self, why_stop: &dyn Fn() -> Option<StopReason>, sender: &SyncSender<Sensed>) {
+        let (reason, words) = loop {
+            if let Some(reason) = why_stop() {
+                break (reason, reason.name().to_owned());
+            }
+            let mut events = Vec::new();
+            let polled = (self.poll)(POLL_TIMEOUT, &mut events);
+            if !events.is_empty() && sender.send(Sensed::Events(events)).is_err() {
+                return;
+            }
+            if let Err(error) = polled {
+                break (StopReason::SensorEnded, error);
+            }
+        };
+        let mut events = self.last_events();
+        events.push(Event::SensorStopped {
+            sensor: self.kind,
+            reason: words,
+        });
+        // The program may end as soon as the last message is out, and the sensor may have things
+        // to put in order.
+        drop(self);
+        if sender.send(Sensed::Events(events)).is_ok() {
+            // The receiver may have given up in between, which changes nothing.
+            let _ = sender.send(Sensed::Ended(reason));
         }
+    }
+
+    /// What happened before the stop belongs to the record.
+    fn last_events(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        let polled = watch.sensor_at_work.poll(POLL_TIMEOUT, &mut events);
-        if !events.is_empty() && sender.send(Sensed::Events(events)).is_err() {
-            return;
+        for _ in 0..LAST_POLLS_MAX {
+            let before = events.len();
+            if (self.poll)(Duration::ZERO, &mut events).is_err() || events.len() == before {
+                break;
+            }
         }
-        if let Err(error) = polled {
-            break (StopReason::SensorEnded, error.to_string());
-        }
-    };
-    let mut events = last_events(&mut *watch.sensor_at_work);
-    events.push(Event::SensorStopped {
-        sensor: watch.sensor,
-        reason: words,
-    });
-    if sender.send(Sensed::Events(events)).is_ok() {
-        // The receiver may have given up in between, which changes nothing.
-        let _ = sender.send(Sensed::Ended(reason));
+        events
     }
-}
-
-/// What happened before the stop belongs to the record.
-fn last_events(sensor: &mut dyn Sensor) -> Vec<Event> {
-    let mut events = Vec::new();
-    for _ in 0..LAST_POLLS_MAX {
-        let before = events.len();
-        if sensor.poll(Duration::ZERO, &mut events).is_err() || events.len() == before {
-            break;
-        }
-    }
-    events
 }

@@ -5,8 +5,9 @@
 //! nothing.
 
 use record::{
-    Attribution, Direction, Ending, Endpoint, LossCause, LossStage, LostKind, Mono, Origin,
-    Process, ProcessKey, Protocol, SensorKind, Traffic, Wall,
+    Attribution, BreakerCause, BreakerState, Direction, Ending, Endpoint, Hostname, LossCause,
+    LossStage, LostKind, Mono, Origin, Process, ProcessKey, Protocol, SensorKind, TcpCounts,
+    Traffic, Wall,
 };
 use std::sync::Arc;
 
@@ -35,13 +36,56 @@ pub enum Event {
         /// The wall clock, read at the same moment.
         wall: Wall,
     },
+    /// What a sensor cannot see changed while it watches.
+    SensorLimited {
+        /// Which.
+        sensor: SensorKind,
+        /// What is so now, in a sentence.
+        limit: String,
+    },
+    /// The sensor stepped out of the path of connections, or back into it.
+    BreakerChanged {
+        /// How it is now.
+        state: BreakerState,
+        /// Why.
+        cause: BreakerCause,
+        /// Crashes that were counted.
+        crashes: u32,
+    },
+    /// What the system's own counters and the sensor counted since the last such event.
+    CoverageRead {
+        /// What the system counted, or why its meter is not available.
+        system: Result<TcpCounts, String>,
+        /// What the sensor told of.
+        recorded: TcpCounts,
+        /// How many were missed, beyond what usually differs.
+        missed_estimate: Option<u64>,
+        /// What the sensor by design does not see, one sentence each.
+        unseen: Vec<String>,
+    },
+    /// The sensor stopped watching for a while: flows opened before `before` are not followed any
+    /// more.
+    Unwatched {
+        /// Flows opened later are not touched.
+        before: Mono,
+    },
+    /// The machine goes to sleep.
+    Sleeping,
     /// The machine slept.
     Slept {
         /// For how long, in nanoseconds.
         duration_ns: u64,
     },
     /// A process used the network for the first time, or an ancestor of one is introduced.
+    ///
+    /// Where a sensor looks processes up, this comes after the flows that name them: within
+    /// [`crate::Config::identity_wait_ns`] it still reaches their records.
     ProcessSeen(Introduction),
+    /// These processes do not exist any more. Their flows end soon, or their end was missed.
+    ProcessesGone {
+        /// Which; sorted.
+        keys: Vec<ProcessKey>,
+    },
     /// A user id has a name. Answers [`crate::Want::UserName`]; unasked answers are kept too.
     UserNamed {
         /// The id.
@@ -58,12 +102,22 @@ pub enum Event {
         /// Who.
         owner: Owner,
     },
+    /// The name that was asked for.
+    Named {
+        /// Which flow.
+        key: FlowKey,
+        /// The name.
+        hostname: Hostname,
+    },
     /// A connection lives and has carried this much so far (a total, not a difference).
     Updated {
         /// Which flow.
         key: FlowKey,
-        /// Totals since its beginning.
+        /// Totals since its beginning. Totals that are lower than what was told before are late.
         traffic: Traffic,
+        /// The flow as the sensor sees it now, where it does: it fills in what was unknown when the
+        /// flow began, and opens a flow that the table does not know, or not any more.
+        flow: Option<Opened>,
     },
     /// A connection or an attempt is over.
     Closed(Closed),
@@ -99,7 +153,8 @@ pub struct FlowKey {
 
 /// What the kernel told of a process.
 ///
-/// The table fills in the user's name and the ancestors from other introductions.
+/// The table fills in the user's name and the ancestors from other introductions, so ancestors are
+/// introduced first. A later introduction of the same process takes the place of this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introduction {
     /// The facts; `ancestors` is empty and `user.name` is `None`.
@@ -115,6 +170,8 @@ pub struct Owner {
     pub process: ProcessKey,
     /// How we know.
     pub attribution: Attribution,
+    /// On whose behalf; the process itself means nobody else.
+    pub responsible: Option<ProcessKey>,
 }
 
 /// Where a flow goes.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 /// The processes that were introduced, the most recently used ones at least.
 #[derive(Debug)]
 pub(crate) struct Processes {
-    known: FxHashMap<ProcessKey, Known>,
+    /// In boxes, so that the map stays small while it grows.
+    known: FxHashMap<ProcessKey, Box<Known>>,
     user_names: FxHashMap<u32, Option<Arc<str>>>,
     /// Rises whenever a finished process may look different than when it was put together.
     edition: u64,
@@ -39,11 +40,11 @@ impl Processes {
     pub(crate) fn introduce(&mut self, introduction: Introduction) -> Option<u32> {
         let uid = introduction.process.user.as_ref().map(|user| user.uid);
         let last_use = self.next_use();
-        let known = Known {
+        let known = Box::new(Known {
             introduction,
             finished: None,
             last_use,
-        };
+        });
         self.known.insert(known.introduction.process.key, known);
         if self.known.len() > self.processes_max {
             self.forget_least_used();
@@ -60,18 +61,14 @@ impl Processes {
         self.edition += 1;
     }
 
-    /// The process of a key; bare when nobody introduced it.
-    pub(crate) fn find(&mut self, key: ProcessKey) -> Found {
+    /// The process of a key, by its newest introduction, if anybody introduced it.
+    pub(crate) fn find(&mut self, key: ProcessKey) -> Option<Arc<Process>> {
         let last_use = self.next_use();
-        let Some(known) = self.known.get_mut(&key) else {
-            return Found::Bare(Arc::new(Process::bare(key)));
-        };
+        let known = self.known.get_mut(&key)?;
         known.last_use = last_use;
         match &known.finished {
-            Some((edition, process)) if *edition == self.edition => {
-                Found::Introduced(Arc::clone(process))
-            }
-            Some(_) | None => Found::Introduced(self.finish(key)),
+            Some((edition, process)) if *edition == self.edition => Some(Arc::clone(process)),
+            Some(_) | None => Some(self.finish(key)),
         }
     }
 
@@ -130,14 +127,6 @@ impl Processes {
     }
 }
 
-/// What is known of a process.
-pub(crate) enum Found {
-    /// A sensor introduced it.
-    Introduced(Arc<Process>),
-    /// Only its key is known.
-    Bare(Arc<Process>),
-}
-
 /// More accounts than one machine's connections are made by.
 const USERS_MAX: usize = 4_096;
 
@@ -176,10 +165,9 @@ mod tests {
     }
 
     fn introduced(processes: &mut Processes, pid: u32) -> Arc<Process> {
-        match processes.find(key(pid)) {
-            Found::Introduced(process) => process,
-            Found::Bare(_) => panic!("{pid} is not known"),
-        }
+        processes
+            .find(key(pid))
+            .unwrap_or_else(|| panic!("{pid} is not known"))
     }
 
     #[test]
@@ -226,6 +214,19 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_introduction_counts() {
+        let mut processes = Processes::new(100);
+        let first = introduction(1, None);
+        let mut second = first.clone();
+        second.process.path = Some("/usr/bin/p1".into());
+        processes.introduce(first);
+        assert_eq!(introduced(&mut processes, 1).path, None);
+        processes.introduce(second);
+        let path = introduced(&mut processes, 1).path.clone();
+        assert_eq!(path.as_deref(), Some("/usr/bin/p1"));
+    }
+
+    #[test]
     fn the_least_used_are_forgotten_first() {
         let mut processes = Processes::new(100);
         processes.introduce(introduction(1, None));
@@ -234,6 +235,6 @@ mod tests {
             introduced(&mut processes, 1);
             assert!(processes.len() <= 100);
         }
-        assert!(matches!(processes.find(key(2)), Found::Bare(_)));
+        assert_eq!(processes.find(key(2)), None);
     }
 }

@@ -11,9 +11,9 @@ use crate::table::Config;
 use record::codec::{decode_device, decode_process, encode_device, encode_process};
 use record::wire::{Fields, Value, WireError, Writer, push_varint, take_varint};
 use record::{
-    Attribution, ByteQuality, Confidence, Device, Direction, Ending, Endpoint, IdentitySource,
-    LossCause, LossStage, LostKind, Mono, Origin, Outcome, ProcessKey, Protocol, SensorKind, Stamp,
-    Traffic, Wall,
+    Attribution, BreakerCause, BreakerState, ByteQuality, Confidence, Device, Direction, Ending,
+    Endpoint, Hostname, IdentitySource, LossCause, LossStage, LostKind, Mono, NameSource, Origin,
+    Outcome, ProcessKey, Protocol, SensorKind, Stamp, TcpCounts, Traffic, Wall,
 };
 
 /// What a replay needs to know before the first call.
@@ -58,6 +58,10 @@ pub fn encode_header(header: &Header, out: &mut Vec<u8>) {
         writer.uint(8, header.config.update_interval_ns);
         writer.uint(9, header.config.ledger_interval_ns);
         writer.uint(10, header.config.open_delay_ns);
+        writer.uint(11, header.config.identity_wait_ns);
+        writer.uint(12, header.config.gone_grace_ns);
+        writer.uint(13, header.config.age_max_ns);
+        writer.uint(14, header.config.datagram_idle_ns);
     });
 }
 
@@ -125,6 +129,13 @@ const UPDATED: u32 = 10;
 const CLOSED: u32 = 11;
 const SWEPT: u32 = 12;
 const LOST: u32 = 13;
+const SENSOR_LIMITED: u32 = 14;
+const BREAKER_CHANGED: u32 = 15;
+const COVERAGE_READ: u32 = 16;
+const UNWATCHED: u32 = 17;
+const SLEEPING: u32 = 18;
+const PROCESSES_GONE: u32 = 19;
+const NAMED: u32 = 20;
 
 fn encode_entry(out: &mut Vec<u8>, write: impl FnOnce(&mut Writer<'_>)) {
     let mut entry = Vec::with_capacity(128);
@@ -161,6 +172,12 @@ fn read_header(fields: Fields<'_>) -> Result<Header, StreamError> {
             ledger_interval_ns: fields.uint(9)?,
             // Streams from before there was a delay have none.
             open_delay_ns: fields.narrow_if(10)?.unwrap_or(0),
+            identity_wait_ns: fields.narrow_if(11)?.unwrap_or(0),
+            gone_grace_ns: fields
+                .narrow_if(12)?
+                .unwrap_or(Config::default().gone_grace_ns),
+            age_max_ns: fields.narrow_if(13)?.unwrap_or(0),
+            datagram_idle_ns: fields.narrow_if(14)?.unwrap_or(0),
         },
     })
 }
@@ -186,22 +203,29 @@ fn write_event(event: &Event, out: &mut Writer<'_>) {
     match event {
         Event::SensorStarted { sensor, limits } => out.message(SENSOR_STARTED, |body| {
             body.uint(1, sensor.number());
-            limits
-                .iter()
-                .for_each(|limit| body.bytes(2, limit.as_bytes()));
+            write_texts(2, limits, body);
         }),
         Event::SensorStopped { sensor, reason } => out.message(SENSOR_STOPPED, |body| {
             body.uint(1, sensor.number());
             body.bytes(2, reason.as_bytes());
         }),
+        Event::SensorLimited { sensor, limit } => out.message(SENSOR_LIMITED, |body| {
+            body.uint(1, sensor.number());
+            body.bytes(2, limit.as_bytes());
+        }),
         Event::ClockRead { mono, wall } => out.message(CLOCK_READ, |body| {
             body.uint(1, mono.0);
             body.sint(2, wall.0);
         }),
+        Event::Sleeping => out.message(SLEEPING, |_| {}),
         Event::Slept { duration_ns } => out.message(SLEPT, |body| body.uint(1, *duration_ns)),
         Event::ProcessSeen(introduction) => {
             out.message(PROCESS_SEEN, |body| write_introduction(introduction, body));
         }
+        Event::ProcessesGone { keys } => out.message(PROCESSES_GONE, |body| {
+            keys.iter()
+                .for_each(|key| body.message(1, |body| write_process_key(*key, body)));
+        }),
         Event::UserNamed { uid, name } => out.message(USER_NAMED, |body| {
             body.uint(1, (*uid).into());
             body.text_if(2, name.as_deref());
@@ -211,29 +235,88 @@ fn write_event(event: &Event, out: &mut Writer<'_>) {
             write_key(*key, body);
             write_owner(Some(owner), body);
         }),
-        Event::Updated { key, traffic } => out.message(UPDATED, |body| {
+        Event::Named { key, hostname } => out.message(NAMED, |body| {
+            write_key(*key, body);
+            body.bytes(3, hostname.name.as_bytes());
+            body.uint(4, hostname.source.number());
+        }),
+        Event::Updated { key, traffic, flow } => out.message(UPDATED, |body| {
             write_key(*key, body);
             write_traffic(traffic, body);
+            if let Some(flow) = flow {
+                body.message(FLOW, |body| write_opened(flow, body));
+            }
         }),
         Event::Closed(closed) => out.message(CLOSED, |body| write_closed(closed, body)),
+        Event::Unwatched { before } => out.message(UNWATCHED, |body| body.uint(1, before.0)),
         Event::Swept { before, alive } => out.message(SWEPT, |body| {
             body.uint(1, before.0);
             alive
                 .iter()
                 .for_each(|key| body.message(2, |body| write_key(*key, body)));
         }),
-        Event::Lost {
-            stage,
-            cause,
-            what,
-            count,
-        } => out.message(LOST, |body| {
+        Event::BreakerChanged { .. } | Event::CoverageRead { .. } | Event::Lost { .. } => {
+            write_account(event, out);
+        }
+    }
+}
+
+/// Events that tell of the sensor's own work; of others nothing.
+fn write_account(event: &Event, out: &mut Writer<'_>) {
+    if let Event::BreakerChanged {
+        state,
+        cause,
+        crashes,
+    } = event
+    {
+        out.message(BREAKER_CHANGED, |body| {
+            body.uint(1, state.number());
+            body.uint(2, cause.number());
+            body.uint(3, (*crashes).into());
+        });
+    }
+    if let Event::CoverageRead {
+        system,
+        recorded,
+        missed_estimate,
+        unseen,
+    } = event
+    {
+        out.message(COVERAGE_READ, |body| {
+            match system {
+                Ok(system) => body.message(1, |body| write_counts(*system, body)),
+                Err(unavailable) => body.bytes(2, unavailable.as_bytes()),
+            }
+            body.message(3, |body| write_counts(*recorded, body));
+            body.uint_if(4, *missed_estimate);
+            write_texts(5, unseen, body);
+        });
+    }
+    if let Event::Lost {
+        stage,
+        cause,
+        what,
+        count,
+    } = event
+    {
+        out.message(LOST, |body| {
             body.uint(1, stage.number());
             body.uint(2, cause.number());
             body.uint(3, what.number());
             body.uint_if(4, *count);
-        }),
+        });
     }
+}
+
+fn write_texts(field: u32, texts: &[String], out: &mut Writer<'_>) {
+    texts
+        .iter()
+        .for_each(|text| out.bytes(field, text.as_bytes()));
+}
+
+fn write_counts(counts: TcpCounts, out: &mut Writer<'_>) {
+    out.uint(1, counts.outbound);
+    out.uint(2, counts.inbound);
 }
 
 fn read_event(kind: u32, body: &Found<'_>) -> Result<Event, WireError> {
@@ -269,17 +352,37 @@ fn read_event(kind: u32, body: &Found<'_>) -> Result<Event, WireError> {
         UPDATED => Event::Updated {
             key: body.key()?,
             traffic: body.traffic()?,
+            flow: body.nested(FLOW)?.map(|flow| flow.opened()).transpose()?,
         },
         CLOSED => Event::Closed(body.closed()?),
         SWEPT => Event::Swept {
             before: body.mono(1)?,
             alive: body.keys(2)?,
         },
-        LOST => Event::Lost {
-            stage: LossStage::from_number(1, body.uint(1)?)?,
-            cause: LossCause::from_number(2, body.uint(2)?)?,
-            what: LostKind::from_number(3, body.uint(3)?)?,
-            count: body.find(4).map(Value::uint).transpose()?,
+        LOST => body.lost()?,
+        SENSOR_LIMITED => Event::SensorLimited {
+            sensor: body.sensor()?,
+            limit: body.value(2)?.text()?.to_owned(),
+        },
+        BREAKER_CHANGED => Event::BreakerChanged {
+            state: BreakerState::from_number(1, body.uint(1)?)?,
+            cause: BreakerCause::from_number(2, body.uint(2)?)?,
+            crashes: body.value(3)?.narrow()?,
+        },
+        COVERAGE_READ => body.coverage()?,
+        UNWATCHED => Event::Unwatched {
+            before: body.mono(1)?,
+        },
+        SLEEPING => Event::Sleeping,
+        PROCESSES_GONE => Event::ProcessesGone {
+            keys: body.process_keys(1)?,
+        },
+        NAMED => Event::Named {
+            key: body.key()?,
+            hostname: Hostname {
+                name: body.value(3)?.text()?.into(),
+                source: NameSource::from_number(4, body.uint(4)?)?,
+            },
         },
         other => return Err(WireError::UnknownChoice(0, other.into())),
     })
@@ -310,6 +413,7 @@ const RETRANSMITS: u32 = 21;
 const CLOSER: u32 = 22;
 const OUTCOME: u32 = 23;
 const ERRNO: u32 = 24;
+const FLOW: u32 = 25;
 
 fn write_key(key: FlowKey, out: &mut Writer<'_>) {
     out.uint(SOCKET, key.socket);
@@ -328,6 +432,9 @@ fn write_owner(owner: Option<&Owner>, out: &mut Writer<'_>) {
         write_process_key(owner.process, body);
         body.uint(4, owner.attribution.source.number());
         body.uint(5, owner.attribution.confidence.number());
+        if let Some(responsible) = owner.responsible {
+            body.message(6, |body| write_process_key(responsible, body));
+        }
     });
 }
 
@@ -460,6 +567,41 @@ impl<'a> Found<'a> {
             .collect()
     }
 
+    fn process_keys(&self, field: u32) -> Result<Vec<ProcessKey>, WireError> {
+        self.all(field)
+            .map(|value| Found::read(value.fields()?)?.process_key())
+            .collect()
+    }
+
+    fn counts(&self) -> Result<TcpCounts, WireError> {
+        Ok(TcpCounts {
+            outbound: self.uint(1)?,
+            inbound: self.uint(2)?,
+        })
+    }
+
+    fn lost(&self) -> Result<Event, WireError> {
+        Ok(Event::Lost {
+            stage: LossStage::from_number(1, self.uint(1)?)?,
+            cause: LossCause::from_number(2, self.uint(2)?)?,
+            what: LostKind::from_number(3, self.uint(3)?)?,
+            count: self.narrow_if(4)?,
+        })
+    }
+
+    fn coverage(&self) -> Result<Event, WireError> {
+        let recorded = self.nested(3)?.ok_or(WireError::Missing(3))?;
+        Ok(Event::CoverageRead {
+            system: match self.nested(1)? {
+                Some(counts) => Ok(counts.counts()?),
+                None => Err(self.value(2)?.text()?.to_owned()),
+            },
+            recorded: recorded.counts()?,
+            missed_estimate: self.narrow_if(4)?,
+            unseen: self.texts(5)?,
+        })
+    }
+
     fn process_key(&self) -> Result<ProcessKey, WireError> {
         Ok(ProcessKey {
             pid: self.value(1)?.narrow()?,
@@ -478,6 +620,10 @@ impl<'a> Found<'a> {
                 source: IdentitySource::from_number(4, owner.uint(4)?)?,
                 confidence: Confidence::from_number(5, owner.uint(5)?)?,
             },
+            responsible: owner
+                .nested(6)?
+                .map(|responsible| responsible.process_key())
+                .transpose()?,
         }))
     }
 
@@ -583,6 +729,10 @@ mod tests {
         Header {
             config: Config {
                 flows_max: 5,
+                identity_wait_ns: 6,
+                gone_grace_ns: 7,
+                age_max_ns: 8,
+                datagram_idle_ns: 9,
                 ..Config::default()
             },
             epoch: 12,
@@ -599,6 +749,7 @@ mod tests {
         Owner {
             process: PROCESS,
             attribution,
+            responsible: Some(ProcessKey { pid: 1, ..PROCESS }),
         }
     }
 
@@ -694,6 +845,7 @@ mod tests {
             Event::Updated {
                 key: KEY,
                 traffic: closed().traffic,
+                flow: None,
             },
             Event::Closed(closed()),
             Event::Swept {
@@ -709,12 +861,67 @@ mod tests {
         ]
     }
 
+    /// One event of every kind that came after the first version.
+    fn later_events() -> Vec<Event> {
+        let counts = |outbound| TcpCounts {
+            outbound,
+            inbound: u64::MAX,
+        };
+        vec![
+            Event::SensorLimited {
+                sensor: SensorKind::MacosFilter,
+                limit: "é".into(),
+            },
+            Event::BreakerChanged {
+                state: BreakerState::Tripped,
+                cause: BreakerCause::Crashes,
+                crashes: u32::MAX,
+            },
+            Event::CoverageRead {
+                system: Ok(counts(0)),
+                recorded: counts(1),
+                missed_estimate: Some(0),
+                unseen: vec!["one".into(), String::new()],
+            },
+            Event::CoverageRead {
+                system: Err(String::new()),
+                recorded: counts(2),
+                missed_estimate: None,
+                unseen: Vec::new(),
+            },
+            Event::Unwatched { before: Mono(7) },
+            Event::Sleeping,
+            Event::ProcessesGone { keys: Vec::new() },
+            Event::ProcessesGone {
+                keys: vec![PROCESS, ProcessKey { pid: 78, ..PROCESS }],
+            },
+            Event::Named {
+                key: KEY,
+                hostname: Hostname {
+                    name: "www.example.com".into(),
+                    source: NameSource::SystemLibrary,
+                },
+            },
+            Event::Updated {
+                key: KEY,
+                traffic: closed().traffic,
+                flow: Some(opened()),
+            },
+            Event::Attributed {
+                key: KEY,
+                owner: Owner {
+                    responsible: None,
+                    ..owner()
+                },
+            },
+        ]
+    }
+
     fn encoded() -> Vec<u8> {
         let mut bytes = Vec::new();
         encode_header(&header(), &mut bytes);
-        events()
-            .iter()
-            .for_each(|event| encode_event(event, Mono(77), &mut bytes));
+        let all = events().into_iter().chain(later_events());
+        all.for_each(|event| encode_event(&event, Mono(77), &mut bytes));
         encode_timeout(Mono(78), &mut bytes);
         bytes
     }
@@ -735,6 +942,7 @@ mod tests {
         assert_eq!(calls.pop(), Some(Call::Timeout(Mono(78))));
         let expected: Vec<_> = events()
             .into_iter()
+            .chain(later_events())
             .map(|event| Call::Handle(event, Mono(77)))
             .collect();
         assert_eq!(calls, expected);
@@ -760,6 +968,35 @@ mod tests {
             let _ = decode(&bytes);
             bytes[index / 8] ^= 1 << (index % 8);
         }
+    }
+
+    #[test]
+    fn a_stream_from_before_a_setting_behaves_as_it_did() {
+        let mut bytes = MAGIC.to_vec();
+        encode_entry(&mut bytes, |writer| {
+            for (field, value) in [(1, 1), (2, 3), (3, 5), (4, 0)] {
+                writer.uint(field, value);
+            }
+            let mut device = Vec::new();
+            encode_device(&Device::default(), &mut device);
+            writer.bytes(5, &device);
+            (6..=9).for_each(|field| writer.uint(field, 10));
+        });
+        let (header, _) = decode(&bytes).unwrap();
+        let Config {
+            open_delay_ns,
+            identity_wait_ns,
+            age_max_ns,
+            datagram_idle_ns,
+            ..
+        } = header.config;
+        let off = [
+            open_delay_ns,
+            identity_wait_ns,
+            age_max_ns,
+            datagram_idle_ns,
+        ];
+        assert_eq!(off, [0; 4]);
     }
 
     #[test]

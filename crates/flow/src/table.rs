@@ -1,23 +1,55 @@
 //! The flow table: what makes one honest record out of what the sensors saw.
 
-use crate::event::{Closed, Event, FlowKey, Opened, Owner, Tuple};
-use crate::processes::{Found, Processes};
+mod reaping;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use crate::event::{Closed, Event, FlowKey, Introduction, Opened, Owner};
+use crate::live::{Draft, Flow, Flows, Missing, Party};
+use crate::processes::Processes;
+use crate::tombstones::{Tombstone, Tombstones};
+use crate::totals::Totals;
+use crate::waiting::{Held, Waiting};
+use reaping::Reaper;
 use record::{
-    Attribution, ByteQuality, Connection, ConnectionId, Ending, IdentitySource, LossCause,
-    LossStage, LostKind, Mono, Notice, NoticeKind, Origin, Outcome, Phase, Process, Record, Stamp,
-    Tally, Traffic, Wall,
+    Attribution, Connection, Coverage, Ending, Hostname, IdentitySource, LossCause, LossStage,
+    LostKind, Mono, Notice, NoticeKind, Origin, Outcome, Phase, Record, Stamp, Tally, TcpCounts,
+    Traffic, Wall,
 };
-use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 /// Bounds and intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Live flows at most; beyond it the idlest are closed as evicted.
+    ///
+    /// # Memory
+    /// A live flow costs at most 400 bytes, all in, at every moment of the table's growth, so that
+    /// 100,000 take at most 38.2 MiB; in the steady state they are 325 bytes each, 31.1 MiB:
+    ///
+    /// - 264 for its slot, in blocks that are never copied;
+    /// - 25 for each place in the map from keys to slots, which has 1.15 to 2.3 places for a flow
+    ///   and is there one and a half times while it grows: 29 to 86;
+    /// - 24 in the queue of untold opens, where it has a place until its open is told, with as
+    ///   much room to spare: 24 to 72.
+    ///
+    /// Its hostname comes on top where no other flow shares it: its length and 16 bytes.
+    ///
+    /// What else depends on this number: an eighth of it are remembered after they were given up,
+    /// and as many after they closed, at 170 bytes; as many closes wait for their process, at 500
+    /// bytes, where [`Config::identity_wait_ns`] says so; and the idlest are sought in a list of 24
+    /// bytes a flow. Together that is at most 150 bytes for each flow, 14.3 MiB for 100,000.
+    ///
+    /// With 8,192 processes at 1.3 KB ([`Config::processes_max`]) that makes 63 MiB if all of the
+    /// worst fell together, and 54 MiB as it is measured with all flows alive, all places to wait
+    /// taken and all that can be remembered (`tests/it`).
     pub flows_max: usize,
     /// Processes remembered at most. Twice what the sensor remembers to have introduced, so that
     /// none is forgotten here that the sensor will not introduce again.
+    ///
+    /// # Memory
+    /// One with four ancestors takes 1.3 KB, and as much more as its texts are longer than 150
+    /// bytes.
     pub processes_max: usize,
     /// How long an open waits before it is told, in nanoseconds. A flow that ends before is told by
     /// its close alone, which has the whole story.
@@ -26,6 +58,19 @@ pub struct Config {
     pub update_interval_ns: u64,
     /// Between two ledger notices, in nanoseconds.
     pub ledger_interval_ns: u64,
+    /// How long an open or a close is held back for the introduction of a process that it names,
+    /// in nanoseconds; zero where sensors introduce processes before their flows. At most an eighth
+    /// of [`Config::flows_max`] records wait; beyond it the oldest goes as it is.
+    pub identity_wait_ns: u64,
+    /// How long a flow whose process is gone may still be heard of, in nanoseconds, before it is
+    /// closed.
+    pub gone_grace_ns: u64,
+    /// Flows that were not heard of for so long, in nanoseconds, are closed as aged out, an eighth
+    /// of this time later at most; zero is never.
+    pub age_max_ns: u64,
+    /// Flows other than TCP that were not heard of for so long, in nanoseconds, are closed as idle,
+    /// an eighth of this time later at most; zero is never.
+    pub datagram_idle_ns: u64,
 }
 
 impl Default for Config {
@@ -36,6 +81,10 @@ impl Default for Config {
             open_delay_ns: SECOND_NS / 2,
             update_interval_ns: 300 * SECOND_NS,
             ledger_interval_ns: 600 * SECOND_NS,
+            identity_wait_ns: 0,
+            gone_grace_ns: 10 * SECOND_NS,
+            age_max_ns: 0,
+            datagram_idle_ns: 0,
         }
     }
 }
@@ -69,7 +118,7 @@ pub struct Counters {
     pub connection_records: u64,
     /// Notices given.
     pub notices: u64,
-    /// Closes recorded because the sensor told of them.
+    /// Closes recorded because the sensor told of them, or because nobody else ever will.
     pub closes_recorded: u64,
     /// Closes that sensors declared lost.
     pub closes_lost: u64,
@@ -77,12 +126,32 @@ pub struct Counters {
     pub reaped: u64,
     /// Flows closed because the table was full.
     pub evicted: u64,
-    /// Events about flows that are not in the table.
+    /// Flows closed because their key came back.
+    pub superseded: u64,
+    /// Flows closed because their process is gone.
+    pub process_gone: u64,
+    /// Flows closed because nothing was heard of them for too long.
+    pub aged_out: u64,
+    /// Datagram flows closed because nothing passed.
+    pub idle: u64,
+    /// Flows closed because the sensor stopped watching.
+    pub unwatched: u64,
+    /// Events about flows that are not in the table, or that bring nothing new of such a flow.
     pub strays: u64,
-    /// Flows whose process nobody had introduced.
+    /// Records of what came on top after a flow was given up.
+    pub resumed: u64,
+    /// Closes that name a process nobody had introduced, even after the wait.
     pub unintroduced: u64,
+    /// Records that were held back for an introduction.
+    pub held: u64,
+    /// Records that went without it because too many were held back.
+    pub hurried: u64,
+    /// Times that all flows were looked through.
+    pub scans: u64,
     /// Flows in the table.
     pub live: u64,
+    /// Records held back now.
+    pub waiting: u64,
     /// Processes remembered.
     pub processes: u64,
 }
@@ -94,37 +163,59 @@ pub struct FlowTable {
     epoch: u64,
     /// The wall and the monotonic clock at one moment.
     anchor: Stamp,
-    flows: FxHashMap<FlowKey, Flow>,
+    flows: Flows,
     processes: Processes,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<Pending>,
     counters: Counters,
     last_ordinal: u64,
     /// Opens that wait to be told, in the order they will be.
     untold: VecDeque<Untold>,
+    /// Records that wait for an introduction.
+    waiting: Waiting,
+    reaper: Reaper,
+    /// Flows that were closed without their end being seen.
+    given_up: Tombstones,
+    /// Flows that closed, so that what comes late does not open them again.
+    ended: Tombstones,
+    /// Closes that were declared lost and whose flows were not closed in another way since.
+    losses_open: u64,
     /// When a loss of each kind was last declared, or the table began.
     declared: BTreeMap<(LossStage, LossCause, LostKind), Stamp>,
     started: Stamp,
+    coverage_since: Stamp,
+    /// The latest time that a call brought.
+    latest: Mono,
     ledger_due: Mono,
     ledger_last: Tally,
+    /// Nobody waits for anything any more.
+    is_stopping: bool,
 }
 
-#[derive(Clone, Debug)]
-struct Flow {
-    id: ConnectionId,
-    opened: Opened,
-    process: Option<Arc<Process>>,
-    attribution: Attribution,
-    traffic: Traffic,
-    last_seen: Mono,
-    last_record: Mono,
+/// An output, or what will be one. What may be many at once is put together only when it is asked
+/// for, so that a hundred thousand closes take no more room than the flows did.
+#[derive(Debug)]
+enum Pending {
+    Connection(Box<Connection>),
+    Notice(Box<Notice>),
+    Want(Want),
+    /// The close of a flow that was let go.
+    LetGo {
+        slot: u32,
+        outcome: Outcome,
+        at: Mono,
+    },
+    /// The opens that are due until then.
+    Opens(Mono),
+    /// The records whose wait ends until then.
+    Held(Mono),
 }
 
-/// An open that waits to be told. Its flow may be gone by then, or another may have its key.
+/// An open that waits to be told. Its flow may be gone by then, or another may have its slot.
 #[derive(Clone, Copy, Debug)]
 struct Untold {
     due: Mono,
-    key: FlowKey,
-    id: ConnectionId,
+    ordinal: u64,
+    slot: u32,
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -137,29 +228,39 @@ impl FlowTable {
     ///
     /// Connection ids count from 1 within the epoch, so the same events give the same ids.
     pub fn new(config: Config, epoch: u64, start: Stamp) -> FlowTable {
+        let config = Config {
+            flows_max: config.flows_max.clamp(1, u32::MAX as usize / 2),
+            ..config
+        };
         FlowTable {
-            config: Config {
-                flows_max: config.flows_max.max(1),
-                ..config
-            },
+            config,
             epoch,
             anchor: start,
-            flows: FxHashMap::default(),
+            flows: Flows::default(),
             processes: Processes::new(config.processes_max),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             last_ordinal: 0,
             untold: VecDeque::new(),
+            waiting: Waiting::new(config.flows_max / 8),
+            reaper: Reaper::default(),
+            given_up: Tombstones::new(config.flows_max / 8),
+            ended: Tombstones::new(config.flows_max / 8),
+            losses_open: 0,
             declared: BTreeMap::new(),
             started: start,
+            coverage_since: start,
+            latest: start.mono,
             ledger_due: start.mono.plus_ns(config.ledger_interval_ns),
             ledger_last: Tally::default(),
+            is_stopping: false,
         }
     }
 
     /// Takes in one event. Never fails: what makes no sense is counted, not refused.
     pub fn handle(&mut self, event: Event, now: Mono) {
         self.counters.events += 1;
+        self.latest = self.latest.max(now);
         match event {
             Event::SensorStarted { sensor, limits } => {
                 self.notice(NoticeKind::SensorStarted { sensor, limits }, now);
@@ -167,19 +268,40 @@ impl FlowTable {
             Event::SensorStopped { sensor, reason } => {
                 self.notice(NoticeKind::SensorStopped { sensor, reason }, now);
             }
-            Event::ClockRead { mono, wall } => self.clock_read(mono, wall),
-            Event::Slept { duration_ns } => self.notice(NoticeKind::Slept { duration_ns }, now),
-            Event::ProcessSeen(introduction) => {
-                if let Some(uid) = self.processes.introduce(introduction) {
-                    self.outputs.push_back(Output::Want(Want::UserName { uid }));
-                }
+            Event::SensorLimited { sensor, limit } => {
+                self.notice(NoticeKind::SensorLimited { sensor, limit }, now);
             }
+            Event::BreakerChanged {
+                state,
+                cause,
+                crashes,
+            } => {
+                let changed = NoticeKind::BreakerChanged {
+                    state,
+                    cause,
+                    crashes,
+                };
+                self.notice(changed, now);
+            }
+            Event::CoverageRead {
+                system,
+                recorded,
+                missed_estimate,
+                unseen,
+            } => self.coverage(system, recorded, missed_estimate, unseen, now),
+            Event::ClockRead { mono, wall } => self.clock_read(mono, wall),
+            Event::Sleeping => self.notice(NoticeKind::Sleeping, now),
+            Event::Slept { duration_ns } => self.notice(NoticeKind::Slept { duration_ns }, now),
+            Event::ProcessSeen(introduction) => self.introduced(introduction),
+            Event::ProcessesGone { keys } => self.processes_gone(keys, now),
             Event::UserNamed { uid, name } => self.processes.name_user(uid, name),
             Event::Opened(opened) => self.opened(opened, now),
-            Event::Attributed { key, owner } => self.attributed(key, owner),
-            Event::Updated { key, traffic } => self.updated(key, traffic, now),
-            Event::Closed(closed) => self.closed(closed),
+            Event::Attributed { key, owner } => self.attributed(key, owner, now),
+            Event::Named { key, hostname } => self.named(key, hostname, now),
+            Event::Updated { key, traffic, flow } => self.updated(key, traffic, flow, now),
+            Event::Closed(closed) => self.closed(closed, now),
             Event::Swept { before, alive } => self.swept(before, &alive, now),
+            Event::Unwatched { before } => self.unwatched(before, now),
             Event::Lost {
                 stage,
                 cause,
@@ -191,9 +313,14 @@ impl FlowTable {
 
     /// Does what is due at `now`; see [`FlowTable::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Mono) {
-        while self.untold.front().is_some_and(|untold| untold.due <= now) {
-            self.tell_next_open();
+        self.latest = self.latest.max(now);
+        if self.waiting.next_due().is_some_and(|due| due <= now) {
+            self.outputs.push_back(Pending::Held(now));
         }
+        if self.untold.front().is_some_and(|untold| untold.due <= now) {
+            self.outputs.push_back(Pending::Opens(now));
+        }
+        self.reap(now);
         if now < self.ledger_due {
             return;
         }
@@ -207,27 +334,45 @@ impl FlowTable {
 
     /// When [`FlowTable::handle_timeout`] next has something to do.
     pub fn poll_timeout(&self) -> Mono {
-        self.untold
-            .front()
-            .map_or(self.ledger_due, |untold| untold.due.min(self.ledger_due))
+        let dues = [
+            Some(self.ledger_due),
+            self.untold.front().map(|untold| untold.due),
+            self.waiting.next_due(),
+            self.reaper.next_due(),
+        ];
+        dues.into_iter().flatten().min().unwrap_or(self.ledger_due)
     }
 
-    /// Tells the opens that wait, before the table is given up.
+    /// Tells what waits, before the table is given up.
     pub fn handle_stop(&mut self) {
-        while !self.untold.is_empty() {
-            self.tell_next_open();
-        }
+        self.is_stopping = true;
+        self.outputs.push_back(Pending::Held(Mono(u64::MAX)));
+        self.outputs.push_back(Pending::Opens(Mono(u64::MAX)));
     }
 
     /// The next output; `None` when there is none until the next call of a `handle` function.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        loop {
+            let connection = match self.outputs.pop_front()? {
+                Pending::Connection(connection) => Some(connection),
+                Pending::Notice(notice) => return Some(Output::Record(Record::Notice(*notice))),
+                Pending::Want(want) => return Some(Output::Want(want)),
+                Pending::LetGo { slot, outcome, at } => self.close_let_go(slot, outcome, at),
+                Pending::Opens(until) => self.next_open(until),
+                Pending::Held(until) => self.next_held(until),
+            };
+            if let Some(connection) = connection {
+                self.counters.connection_records += 1;
+                return Some(Output::Record(Record::Connection(*connection)));
+            }
+        }
     }
 
     /// What the table did so far.
     pub fn counters(&self) -> Counters {
         Counters {
             live: self.flows.len() as u64,
+            waiting: self.waiting.len() as u64,
             processes: self.processes.len() as u64,
             ..self.counters
         }
@@ -264,123 +409,366 @@ impl FlowTable {
         }
     }
 
+    fn coverage(
+        &mut self,
+        system: Result<TcpCounts, String>,
+        recorded: TcpCounts,
+        missed_estimate: Option<u64>,
+        unseen: Vec<String>,
+        now: Mono,
+    ) {
+        let at = self.stamp(now);
+        let since = std::mem::replace(&mut self.coverage_since, at);
+        let (system, unavailable) = match system {
+            Ok(counts) => (Some(counts), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let coverage = Coverage {
+            since,
+            system,
+            unavailable,
+            recorded,
+            missed_estimate,
+            unseen,
+        };
+        self.notice(NoticeKind::Coverage(coverage), now);
+    }
+
+    fn introduced(&mut self, introduction: Introduction) {
+        let key = introduction.process.key;
+        if let Some(uid) = self.processes.introduce(introduction) {
+            self.outputs
+                .push_back(Pending::Want(Want::UserName { uid }));
+        }
+        for held in self.waiting.introduced(key) {
+            if let Some(connection) = self.complete(held) {
+                self.outputs.push_back(Pending::Connection(connection));
+            }
+        }
+    }
+
     fn opened(&mut self, opened: Opened, now: Mono) {
-        if let Some(live) = self.flows.get_mut(&opened.key) {
-            if opened.origin == Origin::Snapshot || live.opened.origin == Origin::Snapshot {
-                live.opened.established = live.opened.established.or(opened.established);
+        let key = opened.key;
+        if let Some(slot) = self.flows.slot(key) {
+            let its = self.flows.at(slot).map_or(opened.origin, |it| it.origin);
+            if is_same_flow(its, opened.origin) {
+                return self.seen_again(&opened, now);
+            }
+            self.let_go(slot, Outcome::Superseded, opened.at);
+        } else if let Some(ended) = self.ended.get(key) {
+            if opened.at < ended.at {
+                self.counters.strays += 1;
                 return;
             }
-            self.close_unseen(opened.key, Outcome::Reaped, opened.at);
-            self.counters.reaped += 1;
+            self.ended.take(key);
         }
+        let before = self
+            .given_up
+            .take(key)
+            .filter(|_| opened.origin != Origin::Live);
+        self.open(opened, before, now);
+    }
+
+    fn open(&mut self, opened: Opened, before: Option<Tombstone>, now: Mono) {
         if self.flows.len() >= self.config.flows_max {
             self.evict_idlest(now);
         }
-        let id = self.next_id();
-        let (process, attribution) = self.identify(opened.owner);
-        let flow = Flow {
-            id,
-            opened,
-            process,
-            attribution,
-            traffic: Traffic::default(),
+        let mut flow = self.new_flow(opened);
+        if let Some(before) = before {
+            flow.totals = before.totals;
+            flow.before = Some(Box::new(before));
+        }
+        let ordinal = flow.ordinal;
+        self.expect_silence(&flow, now);
+        let slot = self.flows.insert(flow);
+        self.untold.push_back(Untold {
+            due: now.plus_ns(self.config.open_delay_ns),
+            ordinal,
+            slot,
+        });
+        if self.config.open_delay_ns == 0 || self.untold.len() > self.config.flows_max {
+            let open = self.untold.pop_front().and_then(|it| self.tell(it, now));
+            self.outputs.extend(open.map(Pending::Connection));
+        }
+    }
+
+    fn new_flow(&mut self, opened: Opened) -> Flow {
+        self.last_ordinal += 1;
+        let mut flow = Flow {
+            key: opened.key,
+            ordinal: self.last_ordinal,
+            at: opened.at,
+            opened: opened.opened,
+            established: opened.established,
+            tuple: opened.tuple,
+            origin: opened.origin,
+            attribution: Attribution::from_source(IdentitySource::None),
+            owner: Party::Nobody,
+            responsible: Party::Nobody,
+            hostname: None,
+            totals: Totals::default(),
+            before: None,
             last_seen: opened.at,
             last_record: opened.at,
         };
-        self.flows.insert(opened.key, flow);
-        let due = now.plus_ns(self.config.open_delay_ns);
-        self.untold.push_back(Untold {
-            due,
-            key: opened.key,
-            id,
-        });
-        if self.config.open_delay_ns == 0 || self.untold.len() > self.config.flows_max {
-            self.tell_next_open();
+        if let Some(owner) = opened.owner {
+            flow.give_to(owner, &mut self.processes);
         }
+        flow
     }
 
-    fn tell_next_open(&mut self) {
-        let Some(untold) = self.untold.pop_front() else {
+    /// The same flow is told of again, by somebody who may know more.
+    fn seen_again(&mut self, opened: &Opened, now: Mono) {
+        let Some(flow) = self.flows.get_mut(opened.key) else {
             return;
         };
-        if let Some(flow) = self.flows.get(&untold.key)
-            && flow.id == untold.id
+        flow.heard_of(now);
+        flow.fill_in(opened);
+        if let Some(owner) = opened.owner
+            && owner.attribution.confidence > flow.attribution.confidence
         {
-            let record = flow.record(Phase::Open, self.stamp(flow.opened.at));
-            self.give(record);
+            flow.give_to(owner, &mut self.processes);
+        }
+        if opened.origin == Origin::Live && flow.before.is_none() {
+            flow.origin = match flow.origin {
+                Origin::Inferred => Origin::Live,
+                Origin::Live | Origin::Snapshot | Origin::Sampled => flow.origin,
+            };
         }
     }
 
-    fn attributed(&mut self, key: FlowKey, owner: Owner) {
-        let (process, attribution) = self.identify(Some(owner));
-        let Some(flow) = self.flows.get_mut(&key) else {
+    fn attributed(&mut self, key: FlowKey, owner: Owner, now: Mono) {
+        let Some(flow) = self.flows.get_mut(key) else {
             self.counters.strays += 1;
             return;
         };
-        if attribution.confidence >= flow.attribution.confidence {
-            flow.process = process;
-            flow.attribution = attribution;
+        flow.heard_of(now);
+        if owner.attribution.confidence >= flow.attribution.confidence {
+            flow.give_to(owner, &mut self.processes);
         }
     }
 
-    fn updated(&mut self, key: FlowKey, traffic: Traffic, now: Mono) {
+    fn named(&mut self, key: FlowKey, hostname: Hostname, now: Mono) {
+        let Some(flow) = self.flows.get_mut(key) else {
+            self.counters.strays += 1;
+            return;
+        };
+        flow.heard_of(now);
+        flow.hostname = Some(hostname);
+    }
+
+    fn updated(&mut self, key: FlowKey, traffic: Traffic, told: Option<Opened>, now: Mono) {
+        let newer = Totals::told(traffic);
+        if self.flows.slot(key).is_none() {
+            let Some(opened) = told.filter(|_| self.brings_news(key, &newer)) else {
+                self.counters.strays += 1;
+                return;
+            };
+            self.open_again(Opened { key, ..opened }, now);
+        }
         let at = self.stamp(now);
-        let Some(flow) = self.flows.get_mut(&key) else {
-            self.counters.strays += 1;
+        let Some(flow) = self.flows.get_mut(key) else {
             return;
         };
-        flow.traffic = traffic;
-        flow.last_seen = now;
+        flow.heard_of(now);
+        flow.totals.raise(newer);
+        if let Some(opened) = &told {
+            flow.fill_in(opened);
+            if let (Party::Nobody, Some(owner)) = (&flow.owner, opened.owner) {
+                flow.give_to(owner, &mut self.processes);
+            }
+        }
         if now.since_ns(flow.last_record) >= self.config.update_interval_ns {
             flow.last_record = now;
-            let record = flow.record(Phase::Update, at);
-            self.give(record);
+            let draft = flow.draft(self.epoch, Phase::Update, at, &mut self.processes);
+            let connection = draft.finish(&mut self.processes);
+            self.outputs.push_back(Pending::Connection(connection));
         }
     }
 
-    fn closed(&mut self, closed: Closed) {
-        let at = self.stamp(closed.at);
-        let live = self.flows.remove(&closed.key);
-        let (id, origin) = match &live {
-            Some(flow) => (flow.id, flow.opened.origin),
-            None => (self.next_id(), origin_without_open(&closed)),
+    /// Whether totals say more of a flow than what was told before it was given up or closed.
+    fn brings_news(&self, key: FlowKey, totals: &Totals) -> bool {
+        let known = self.given_up.get(key).or_else(|| self.ended.get(key));
+        known.is_none_or(|known| totals.exceeds(&known.totals))
+    }
+
+    /// Opens a flow of which only totals were told: one that is not known, or not any more.
+    fn open_again(&mut self, opened: Opened, now: Mono) {
+        let ended = self.ended.take(opened.key);
+        let before = self.given_up.take(opened.key).or(ended);
+        let origin = match before {
+            None => opened.origin,
+            Some(_) => {
+                self.counters.resumed += 1;
+                Origin::Inferred
+            }
         };
-        let (process, attribution) = match (closed.owner, live) {
-            (None, Some(flow)) => (flow.process, flow.attribution),
-            (owner, _) => self.identify(owner),
+        self.open(Opened { origin, ..opened }, before, now);
+    }
+
+    fn closed(&mut self, closed: Closed, now: Mono) {
+        let last = Totals::told(closed.traffic);
+        let live = self.flows.remove(closed.key);
+        let before = match &live {
+            Some(flow) => flow.before.as_deref().copied(),
+            None => self.given_up.take(closed.key),
         };
-        let pid = process.as_ref().map(|process| process.key.pid);
-        self.counters.closes_recorded += 1;
-        self.give(Connection {
-            process,
-            attribution,
+        if !before.is_some_and(|it| it.is_counted) {
+            self.counters.closes_recorded += 1;
+        }
+        let told = match (&live, &before) {
+            (Some(flow), _) => flow.totals,
+            (None, Some(before)) => before.totals,
+            (None, None) => Totals::default(),
+        };
+        let totals = told.closed_with(last);
+        let ended = Tombstone {
+            totals,
+            is_counted: true,
+            at: closed.at,
+        };
+        self.ended.set(closed.key, ended);
+        let mut flow = match (live, before) {
+            (Some(flow), _) => flow,
+            (None, Some(before)) if !last.exceeds(&before.totals) => {
+                self.counters.strays += 1;
+                return;
+            }
+            (None, before) => self.flow_without_open(&closed, before),
+        };
+        flow.close_with(&closed, &mut self.processes);
+        flow.totals = totals;
+        self.close(flow, &closed, now);
+    }
+
+    fn flow_without_open(&mut self, closed: &Closed, before: Option<Tombstone>) -> Flow {
+        let mut flow = self.new_flow(Opened {
+            key: closed.key,
+            at: closed.at,
+            tuple: closed.tuple,
+            owner: closed.owner,
             opened: closed.opened,
             established: closed.established,
-            traffic: closed.traffic,
-            rtt_us: closed.rtt_us,
-            retransmits: closed.retransmits,
-            closer_pid: closed.closer_pid.filter(|closer| Some(*closer) != pid),
-            origin,
-            ..connection(id, Phase::Close(closed.ending), at, &closed.tuple)
+            origin: origin_without_open(closed),
         });
+        if before.is_some() {
+            self.counters.resumed += 1;
+            flow.origin = Origin::Inferred;
+        }
+        flow.before = before.map(Box::new);
+        flow
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "what is found is sorted right after"
-    )]
-    fn swept(&mut self, before: Mono, alive: &[FlowKey], now: Mono) {
-        let mut gone: Vec<(ConnectionId, FlowKey)> = self
-            .flows
-            .iter()
-            .filter(|(key, flow)| flow.opened.at < before && alive.binary_search(key).is_err())
-            .map(|(key, flow)| (flow.id, *key))
-            .collect();
-        gone.sort_unstable();
-        for (_, key) in gone {
-            self.close_unseen(key, Outcome::Reaped, now);
-            self.counters.reaped += 1;
+    fn close(&mut self, flow: Flow, closed: &Closed, now: Mono) {
+        let at = self.stamp(closed.at);
+        let phase = Phase::Close(closed.ending);
+        let mut draft = flow.draft(self.epoch, phase, at, &mut self.processes);
+        let connection = &mut draft.connection;
+        let pid = flow.owner.key().map(|key| key.pid);
+        connection.rtt_us = closed.rtt_us;
+        connection.retransmits = closed.retransmits;
+        connection.closer_pid = closed.closer_pid.filter(|closer| Some(*closer) != pid);
+        let close = self.wait_or_go(draft, now);
+        self.outputs.extend(close.map(Pending::Connection));
+    }
+
+    /// The close of a flow whose end was not seen.
+    fn close_let_go(&mut self, slot: u32, outcome: Outcome, at: Mono) -> Option<Box<Connection>> {
+        let mut flow = self.flows.take_let_go(slot)?;
+        flow.totals = flow.totals.cut_off();
+        let phase = Phase::Close(Ending {
+            outcome,
+            errno: None,
+        });
+        let stamp = self.stamp(at);
+        let draft = flow.draft(self.epoch, phase, stamp, &mut self.processes);
+        self.wait_or_go(draft, self.latest)
+    }
+
+    /// A close goes, or is held back for an introduction.
+    fn wait_or_go(&mut self, draft: Draft, now: Mono) -> Option<Box<Connection>> {
+        if self.must_wait(&draft) {
+            let missing = draft.missing;
+            self.hold(Held::Close(draft), missing, now);
+            return None;
         }
+        self.counters.unintroduced += u64::from(!draft.is_complete());
+        Some(draft.finish(&mut self.processes))
+    }
+
+    fn must_wait(&self, draft: &Draft) -> bool {
+        !draft.is_complete() && self.config.identity_wait_ns > 0 && !self.is_stopping
+    }
+
+    fn hold(&mut self, held: Held, missing: Missing, now: Mono) {
+        self.counters.held += 1;
+        let due = now.plus_ns(self.config.identity_wait_ns);
+        if let Some(oldest) = self.waiting.hold(held, missing, due) {
+            self.counters.hurried += 1;
+            let record = self.give_up_waiting(oldest);
+            self.outputs.extend(record.map(Pending::Connection));
+        }
+    }
+
+    /// The next record whose wait ends until `until`.
+    fn next_held(&mut self, until: Mono) -> Option<Box<Connection>> {
+        while let Some(held) = self.waiting.take_due(until) {
+            if let Some(record) = self.give_up_waiting(held) {
+                self.outputs.push_front(Pending::Held(until));
+                return Some(record);
+            }
+        }
+        None
+    }
+
+    fn give_up_waiting(&mut self, held: Held) -> Option<Box<Connection>> {
+        self.counters.unintroduced += match held {
+            Held::Close(_) => 1,
+            Held::Open { .. } => 0,
+        };
+        self.complete(held)
+    }
+
+    /// The record, with the newest that is known of its processes. A flow that closed while its
+    /// open waited is told by its close alone.
+    fn complete(&mut self, held: Held) -> Option<Box<Connection>> {
+        match held {
+            Held::Open { slot, ordinal } => {
+                let at = self.stamp(self.flows.at(slot)?.at);
+                let flow = self.flows.at(slot).filter(|it| it.ordinal == ordinal)?;
+                let draft = flow.draft(self.epoch, Phase::Open, at, &mut self.processes);
+                Some(draft.finish(&mut self.processes))
+            }
+            Held::Close(draft) => Some(draft.finish(&mut self.processes)),
+        }
+    }
+
+    /// The next open that is due until `until`.
+    fn next_open(&mut self, until: Mono) -> Option<Box<Connection>> {
+        while self
+            .untold
+            .front()
+            .is_some_and(|untold| untold.due <= until)
+        {
+            let open = self.untold.pop_front().and_then(|it| self.tell(it, until));
+            if open.is_some() {
+                self.outputs.push_front(Pending::Opens(until));
+                return open;
+            }
+        }
+        None
+    }
+
+    fn tell(&mut self, untold: Untold, now: Mono) -> Option<Box<Connection>> {
+        let Untold { ordinal, slot, .. } = untold;
+        let at = self.stamp(self.flows.at(slot)?.at);
+        let flow = self.flows.at(slot).filter(|it| it.ordinal == ordinal)?;
+        let draft = flow.draft(self.epoch, Phase::Open, at, &mut self.processes);
+        if self.must_wait(&draft) {
+            self.hold(Held::Open { slot, ordinal }, draft.missing, now);
+            return None;
+        }
+        Some(draft.finish(&mut self.processes))
     }
 
     fn lost(
@@ -392,7 +780,9 @@ impl FlowTable {
         now: Mono,
     ) {
         if what == LostKind::Closes {
-            self.counters.closes_lost += count.unwrap_or(0);
+            let count = count.unwrap_or(0);
+            self.counters.closes_lost += count;
+            self.losses_open += count;
         }
         let at = self.stamp(now);
         let since = self
@@ -411,114 +801,22 @@ impl FlowTable {
         );
     }
 
-    /// Lets go of a sixteenth at once, so that the cost of finding the idlest is shared by many
-    /// openings.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "what is found is sorted right after"
-    )]
-    fn evict_idlest(&mut self, now: Mono) {
-        let mut idlest: Vec<(Mono, ConnectionId, FlowKey)> = self
-            .flows
-            .iter()
-            .map(|(key, flow)| (flow.last_seen, flow.id, *key))
-            .collect();
-        idlest.sort_unstable();
-        idlest.truncate((self.config.flows_max / 16).max(1));
-        for (_, _, key) in idlest {
-            self.close_unseen(key, Outcome::Evicted, now);
-            self.counters.evicted += 1;
-        }
-    }
-
-    /// Ends a flow whose end was not seen.
-    fn close_unseen(&mut self, key: FlowKey, outcome: Outcome, at: Mono) {
-        let flow = self
-            .flows
-            .remove(&key)
-            .expect("only flows in the table are closed unseen");
-        let ending = Ending {
-            outcome,
-            errno: None,
-        };
-        let mut record = flow.record(Phase::Close(ending), self.stamp(at));
-        if record.traffic.quality != ByteQuality::Unknown {
-            record.traffic.quality = ByteQuality::AtLeast;
-        }
-        self.give(record);
-    }
-
-    fn identify(&mut self, owner: Option<Owner>) -> (Option<Arc<Process>>, Attribution) {
-        let Some(owner) = owner else {
-            return (None, Attribution::from_source(IdentitySource::None));
-        };
-        let process = match self.processes.find(owner.process) {
-            Found::Introduced(process) => process,
-            Found::Bare(process) => {
-                self.counters.unintroduced += 1;
-                process
-            }
-        };
-        (Some(process), owner.attribution)
-    }
-
-    fn next_id(&mut self) -> ConnectionId {
-        self.last_ordinal += 1;
-        ConnectionId {
-            epoch: self.epoch,
-            ordinal: self.last_ordinal,
-        }
-    }
-
-    fn give(&mut self, connection: Connection) {
-        self.counters.connection_records += 1;
-        self.outputs
-            .push_back(Output::Record(Record::Connection(connection)));
-    }
-
     fn notice(&mut self, kind: NoticeKind, now: Mono) {
         self.counters.notices += 1;
         let at = self.stamp(now);
         self.outputs
-            .push_back(Output::Record(Record::Notice(Notice { at, kind })));
+            .push_back(Pending::Notice(Box::new(Notice { at, kind })));
     }
 }
 
-impl Flow {
-    fn record(&self, phase: Phase, at: Stamp) -> Connection {
-        Connection {
-            process: self.process.clone(),
-            attribution: self.attribution,
-            opened: self.opened.opened,
-            established: self.opened.established,
-            traffic: self.traffic,
-            origin: self.opened.origin,
-            ..connection(self.id, phase, at, &self.opened.tuple)
-        }
-    }
-}
-
-/// A connection of which only the place is known.
-fn connection(id: ConnectionId, phase: Phase, at: Stamp, tuple: &Tuple) -> Connection {
-    Connection {
-        id,
-        phase,
-        at,
-        process: None,
-        attribution: Attribution::from_source(IdentitySource::None),
-        protocol: tuple.protocol,
-        direction: tuple.direction,
-        local: tuple.local,
-        remote: tuple.remote,
-        network_namespace: tuple.network_namespace,
-        opened: None,
-        established: None,
-        traffic: Traffic::default(),
-        rtt_us: None,
-        retransmits: None,
-        closer_pid: None,
-        origin: Origin::Live,
-    }
+/// A second open of a key that is followed: the same flow, found by somebody who did not see it
+/// begin, or another one that was given the same key.
+fn is_same_flow(known: Origin, told: Origin) -> bool {
+    let saw_no_beginning = |origin| match origin {
+        Origin::Snapshot | Origin::Inferred => true,
+        Origin::Live | Origin::Sampled => false,
+    };
+    saw_no_beginning(known) || saw_no_beginning(told)
 }
 
 /// An attempt that failed has no open. A connection that was established had one, which was lost,
@@ -532,115 +830,10 @@ fn origin_without_open(closed: &Closed) -> Origin {
 
 #[cfg(test)]
 mod tests {
+    use super::testing::*;
     use super::*;
-    use record::{Direction, Endpoint, Process, ProcessKey, Protocol, SensorKind};
-
-    const START: Stamp = Stamp {
-        wall: Wall(1_000_000 * SECOND_NS as i64),
-        mono: Mono(1_000),
-    };
-
-    fn table() -> FlowTable {
-        FlowTable::new(
-            Config {
-                open_delay_ns: 0,
-                ..Config::default()
-            },
-            3,
-            START,
-        )
-    }
-
-    fn key(socket: u64) -> FlowKey {
-        FlowKey { socket, part: 0 }
-    }
-
-    fn process(pid: u32) -> ProcessKey {
-        ProcessKey {
-            pid,
-            start_ns: 7,
-            exec_id: 1,
-        }
-    }
-
-    fn tuple() -> Tuple {
-        let address = |last| Some(std::net::IpAddr::from([192, 0, 2, last]));
-        Tuple {
-            protocol: Protocol::Tcp,
-            direction: Direction::Outbound,
-            local: Endpoint {
-                address: address(1),
-                port: Some(40_000),
-            },
-            remote: Endpoint {
-                address: address(2),
-                port: Some(443),
-            },
-            network_namespace: Some(1),
-        }
-    }
-
-    fn owner(pid: u32, source: IdentitySource) -> Option<Owner> {
-        Some(Owner {
-            process: process(pid),
-            attribution: Attribution::from_source(source),
-        })
-    }
-
-    fn opened(socket: u64, at: u64) -> Opened {
-        Opened {
-            key: key(socket),
-            at: Mono(at),
-            tuple: tuple(),
-            owner: owner(9, IdentitySource::Connect),
-            opened: Some(Mono(at - 5)),
-            established: Some(Mono(at)),
-            origin: Origin::Live,
-        }
-    }
-
-    fn closed(socket: u64, at: u64) -> Closed {
-        Closed {
-            key: key(socket),
-            at: Mono(at),
-            tuple: tuple(),
-            owner: owner(9, IdentitySource::Connect),
-            opened: Some(Mono(at - 50)),
-            established: Some(Mono(at - 40)),
-            traffic: Traffic {
-                bytes_out: Some(0),
-                ..Traffic::default()
-            },
-            rtt_us: Some(12),
-            retransmits: Some(0),
-            closer_pid: Some(9),
-            ending: Ending {
-                outcome: Outcome::Closed,
-                errno: None,
-            },
-            origin: Origin::Live,
-        }
-    }
-
-    fn drain(table: &mut FlowTable) -> Vec<Record> {
-        let outputs = std::iter::from_fn(|| table.poll_output());
-        outputs
-            .filter_map(|output| match output {
-                Output::Record(record) => Some(record),
-                Output::Want(_) => None,
-            })
-            .collect()
-    }
-
-    fn connections(table: &mut FlowTable) -> Vec<Connection> {
-        drain(table)
-            .into_iter()
-            .filter_map(|record| match record {
-                Record::Connection(connection) => Some(connection),
-                Record::Notice(_) => None,
-            })
-            .collect()
-    }
+    use crate::event::Tuple;
+    use record::{ByteQuality, ConnectionId, Endpoint, Process, SensorKind};
 
     #[test]
     fn one_connection_is_one_id_from_open_to_close() {
@@ -705,6 +898,7 @@ mod tests {
         assert_eq!(connections(&mut table), []);
     }
 
+    // facts: close-without-open
     #[test]
     fn a_close_without_its_open_tells_the_whole_story() {
         let mut table = table();
@@ -733,18 +927,19 @@ mod tests {
         assert_eq!(records[0].phase, Phase::Close(refused));
     }
 
+    // facts: flow-id-comes-back
     #[test]
     fn a_key_that_comes_back_is_a_new_connection() {
         let mut table = table();
         table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
         table.handle(Event::Opened(opened(1, 2_500)), Mono(2_500));
         let records = connections(&mut table);
-        let reaped = Ending {
-            outcome: Outcome::Reaped,
-            errno: None,
-        };
-        assert_eq!(records[1].phase, Phase::Close(reaped));
+        assert_eq!(outcome(&records[1]), Some(Outcome::Superseded));
+        assert_eq!(records[2].phase, Phase::Open);
         assert_ne!(records[0].id, records[2].id);
+        assert_eq!(table.counters().superseded, 1);
+        table.handle(Event::Closed(closed(1, 3_000)), Mono(3_000));
+        assert_eq!(connections(&mut table)[0].id, records[2].id);
     }
 
     #[test]
@@ -837,6 +1032,7 @@ mod tests {
                 Event::Updated {
                     key: key(0),
                     traffic: Traffic::default(),
+                    flow: None,
                 },
                 Mono(at),
             );
@@ -890,6 +1086,7 @@ mod tests {
         assert_eq!(table.counters().reaped, 2);
     }
 
+    // facts: wall-clock-back
     #[test]
     fn a_clock_that_is_set_is_a_notice_and_one_that_drifts_is_not() {
         let mut table = table();
@@ -936,6 +1133,7 @@ mod tests {
                 Event::Updated {
                     key: key(1),
                     traffic,
+                    flow: None,
                 },
                 now,
             );
@@ -977,6 +1175,7 @@ mod tests {
             Event::Updated {
                 key: key(1),
                 traffic: Traffic::default(),
+                flow: None,
             },
             Mono(2_000),
         );
@@ -1007,5 +1206,422 @@ mod tests {
         );
         assert_eq!(drain(&mut table).len(), 3);
         assert_eq!(table.counters().notices, 3);
+    }
+    #[test]
+    fn what_the_sensor_and_the_machine_do_becomes_a_notice() {
+        let mut table = table();
+        let sensor = SensorKind::MacosFilter;
+        let limit = "Loopback is not seen.".to_owned();
+        let (state, cause) = (record::BreakerState::Tripped, record::BreakerCause::Managed);
+        let events = [
+            Event::SensorLimited {
+                sensor,
+                limit: limit.clone(),
+            },
+            Event::BreakerChanged {
+                state,
+                cause,
+                crashes: 0,
+            },
+            Event::Sleeping,
+        ];
+        for event in events {
+            table.handle(event, Mono(2_000));
+        }
+        let kinds: Vec<NoticeKind> = drain(&mut table)
+            .into_iter()
+            .filter_map(|record| match record {
+                Record::Notice(notice) => Some(notice.kind),
+                Record::Connection(_) => None,
+            })
+            .collect();
+        let expected = [
+            NoticeKind::SensorLimited { sensor, limit },
+            NoticeKind::BreakerChanged {
+                state,
+                cause,
+                crashes: 0,
+            },
+            NoticeKind::Sleeping,
+        ];
+        assert_eq!(kinds, expected);
+    }
+
+    // facts: tcp-meter
+    #[test]
+    fn coverage_counts_from_one_reading_to_the_next() {
+        let mut table = table();
+        let counts = TcpCounts {
+            outbound: 9,
+            inbound: 1,
+        };
+        for (at, system) in [
+            (5_000, Ok(counts)),
+            (9_000, Err("no such counters".to_owned())),
+        ] {
+            let read = Event::CoverageRead {
+                system,
+                recorded: counts,
+                missed_estimate: None,
+                unseen: vec!["Subflows.".to_owned()],
+            };
+            table.handle(read, Mono(at));
+        }
+        let coverages: Vec<Coverage> = drain(&mut table)
+            .into_iter()
+            .filter_map(|record| match record {
+                Record::Notice(Notice {
+                    kind: NoticeKind::Coverage(coverage),
+                    ..
+                }) => Some(coverage),
+                Record::Notice(_) | Record::Connection(_) => None,
+            })
+            .collect();
+        assert_eq!(coverages[0].since, START, "the table's own start");
+        assert_eq!(coverages[0].system, Some(counts));
+        assert_eq!(coverages[1].since.mono, Mono(5_000));
+        assert_eq!(coverages[1].system, None);
+        assert_eq!(
+            coverages[1].unavailable.as_deref(),
+            Some("no such counters")
+        );
+    }
+
+    fn waiting_table(flows_max: usize) -> FlowTable {
+        table_with(Config {
+            flows_max,
+            identity_wait_ns: 2 * SECOND_NS,
+            ..Config::default()
+        })
+    }
+
+    #[test]
+    fn a_close_waits_for_its_process_and_goes_when_it_is_introduced() {
+        let mut table = waiting_table(100);
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        table.handle(Event::Closed(closed(1, 3_000)), Mono(3_000));
+        assert_eq!(connections(&mut table), []);
+        assert_eq!(table.counters().waiting, 1);
+        assert_eq!(table.tally().closes_recorded, 1);
+        table.handle(Event::ProcessSeen(introduction(9)), Mono(4_000));
+        let records = connections(&mut table);
+        assert_eq!(records.len(), 1);
+        assert_eq!(path(&records[0]), Some("/usr/bin/p9"));
+        assert_eq!(records[0].at.mono, Mono(3_000), "told late, not dated late");
+        assert_eq!(table.counters().unintroduced, 0);
+    }
+
+    // facts: short-lived-process
+    #[test]
+    fn a_close_that_waited_in_vain_goes_with_what_the_token_said() {
+        let mut table = waiting_table(100);
+        table.handle(Event::Closed(closed(1, 3_000)), Mono(3_000));
+        let due = 3_000 + 2 * SECOND_NS;
+        assert_eq!(table.poll_timeout(), Mono(due));
+        table.handle_timeout(Mono(due - 1));
+        assert_eq!(connections(&mut table), []);
+        table.handle_timeout(Mono(due));
+        let records = connections(&mut table);
+        assert_eq!(records[0].process.as_ref().unwrap().key, process(9));
+        assert_eq!(path(&records[0]), None);
+        assert_eq!(table.counters().unintroduced, 1);
+    }
+
+    // facts: two-tokens
+    #[test]
+    fn the_app_behind_a_service_is_waited_for_too() {
+        let mut table = waiting_table(100);
+        let on_behalf = Owner {
+            responsible: Some(process(5)),
+            ..owner(9, IdentitySource::AuditToken).unwrap()
+        };
+        table.handle(Event::ProcessSeen(introduction(9)), Mono(1_500));
+        let close = Closed {
+            owner: Some(on_behalf),
+            ..closed(1, 3_000)
+        };
+        table.handle(Event::Closed(close), Mono(3_000));
+        assert_eq!(connections(&mut table), []);
+        table.handle(Event::ProcessSeen(introduction(5)), Mono(3_500));
+        let records = connections(&mut table);
+        let responsible = records[0].responsible.as_ref().unwrap();
+        assert_eq!(responsible.path.as_deref(), Some("/usr/bin/p5"));
+        assert_eq!(path(&records[0]), Some("/usr/bin/p9"));
+    }
+
+    #[test]
+    fn who_acts_for_itself_has_nobody_behind_it() {
+        let mut table = table();
+        let for_itself = Owner {
+            responsible: Some(process(9)),
+            ..owner(9, IdentitySource::AuditToken).unwrap()
+        };
+        let open = Opened {
+            owner: Some(for_itself),
+            ..opened(1, 2_000)
+        };
+        table.handle(Event::Opened(open), Mono(2_000));
+        assert_eq!(connections(&mut table)[0].responsible, None);
+    }
+
+    #[test]
+    fn the_room_to_wait_in_is_bounded_and_the_oldest_goes_early() {
+        let mut table = waiting_table(16);
+        for socket in 1..=3 {
+            table.handle(Event::Closed(closed(socket, 3_000 + socket)), Mono(3_000));
+        }
+        let records = connections(&mut table);
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].at.mono, Mono(3_001));
+        let counters = table.counters();
+        assert_eq!(
+            (counters.waiting, counters.held, counters.hurried),
+            (2, 3, 1)
+        );
+    }
+
+    #[test]
+    fn an_open_is_told_with_its_process_or_not_at_all_if_it_closed() {
+        let mut table = waiting_table(100);
+        for socket in 1..=2 {
+            table.handle(Event::Opened(opened(socket, 2_000)), Mono(2_000));
+        }
+        let told = run_until(&mut table, 2_000 + SECOND_NS);
+        assert_eq!(told, [], "both wait");
+        table.handle(Event::Closed(closed(1, 3_000)), Mono(2_001 + SECOND_NS));
+        table.handle(Event::ProcessSeen(introduction(9)), Mono(2_002 + SECOND_NS));
+        let records = connections(&mut table);
+        let told: Vec<(u64, Phase)> = records.iter().map(|it| (it.id.ordinal, it.phase)).collect();
+        assert_eq!(told[0], (2, Phase::Open));
+        assert_eq!(told[1], (1, Phase::Close(closed(1, 3_000).ending)));
+        assert_eq!(told.len(), 2);
+        assert!(records.iter().all(|it| path(it) == Some("/usr/bin/p9")));
+    }
+
+    #[test]
+    fn nothing_waits_after_the_stop() {
+        let mut table = waiting_table(100);
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        run_until(&mut table, 2_000 + SECOND_NS);
+        table.handle(Event::Opened(opened(2, 3_000)), Mono(3_000));
+        table.handle(Event::Closed(closed(3, 3_000)), Mono(3_000));
+        assert_eq!(connections(&mut table), []);
+        table.handle_stop();
+        let records = connections(&mut table);
+        let ordinals: Vec<u64> = records.iter().map(|it| it.id.ordinal).collect();
+        assert_eq!(ordinals, [1, 3, 2]);
+        assert_eq!(table.counters().waiting, 0);
+    }
+
+    #[test]
+    fn the_newest_introduction_is_on_the_close() {
+        let mut table = table();
+        table.handle(Event::ProcessSeen(introduction(9)), Mono(1_500));
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        let mut better = introduction(9);
+        better.process.path = Some("/usr/bin/better".into());
+        table.handle(Event::ProcessSeen(better), Mono(2_500));
+        let close = Closed {
+            owner: None,
+            ..closed(1, 3_000)
+        };
+        table.handle(Event::Closed(close), Mono(3_000));
+        let records = connections(&mut table);
+        assert_eq!(path(&records[0]), Some("/usr/bin/p9"));
+        assert_eq!(path(&records[1]), Some("/usr/bin/better"));
+    }
+
+    #[test]
+    fn a_process_that_the_table_forgot_is_still_on_its_live_flows() {
+        let mut table = table_with(Config {
+            processes_max: 8,
+            open_delay_ns: 0,
+            ..Config::default()
+        });
+        table.handle(Event::ProcessSeen(introduction(9)), Mono(1_500));
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        for pid in 100..200 {
+            table.handle(Event::ProcessSeen(introduction(pid)), Mono(2_100));
+        }
+        table.handle(Event::Closed(closed(1, 3_000)), Mono(3_000));
+        let records = connections(&mut table);
+        assert_eq!(path(records.last().unwrap()), Some("/usr/bin/p9"));
+    }
+
+    fn name(text: &str) -> Hostname {
+        Hostname {
+            name: text.into(),
+            source: record::NameSource::SystemLibrary,
+        }
+    }
+
+    fn named(socket: u64, text: &str) -> Event {
+        Event::Named {
+            key: key(socket),
+            hostname: name(text),
+        }
+    }
+
+    // facts: hostname-sometimes
+    #[test]
+    fn a_name_is_on_every_record_from_then_on() {
+        let mut table = table_with(Config::default());
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        table.handle(named(1, "www.example.com"), Mono(2_100));
+        table.handle(Event::Closed(closed(1, 2_200)), Mono(2_200));
+        table.handle(named(2, "gone.example.com"), Mono(2_300));
+        let records = connections(&mut table);
+        assert_eq!(records.len(), 1, "it closed before its open was told");
+        assert_eq!(records[0].hostname, Some(name("www.example.com")));
+        assert_eq!(table.counters().strays, 1);
+    }
+
+    // facts: local-endpoint-late, report-before-open/a
+    #[test]
+    fn what_was_unknown_at_the_beginning_is_filled_in() {
+        let mut table = table();
+        let nothing_local = Tuple {
+            local: Endpoint::default(),
+            ..tuple()
+        };
+        let open = Opened {
+            tuple: nothing_local,
+            owner: None,
+            established: None,
+            ..opened(1, 2_000)
+        };
+        table.handle(Event::Opened(open), Mono(2_000));
+        let other_remote = Tuple {
+            remote: Endpoint::default(),
+            ..tuple()
+        };
+        let update = Event::Updated {
+            key: key(1),
+            traffic: Traffic::default(),
+            flow: Some(Opened {
+                tuple: other_remote,
+                ..opened(1, 2_500)
+            }),
+        };
+        table.handle(update, Mono(2_500));
+        let close = Closed {
+            tuple: nothing_local,
+            owner: None,
+            opened: None,
+            established: None,
+            ..closed(1, 3_000)
+        };
+        table.handle(Event::Closed(close), Mono(3_000));
+        let records = connections(&mut table);
+        assert_eq!(records[0].local, Endpoint::default());
+        let close = &records[1];
+        assert_eq!((close.local, close.remote), (tuple().local, tuple().remote));
+        assert_eq!(close.process.as_ref().unwrap().key, process(9));
+        assert_eq!(close.opened, opened(1, 2_000).opened);
+        assert_eq!(close.established, Some(Mono(2_500)));
+    }
+
+    #[test]
+    fn an_owner_that_is_known_is_not_replaced_by_a_report() {
+        let mut table = table();
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        let update = Event::Updated {
+            key: key(1),
+            traffic: Traffic::default(),
+            flow: Some(Opened {
+                owner: owner(77, IdentitySource::Connect),
+                ..opened(1, 2_500)
+            }),
+        };
+        table.handle(update, Mono(2_500));
+        let close = Closed {
+            owner: None,
+            ..closed(1, 3_000)
+        };
+        table.handle(Event::Closed(close), Mono(3_000));
+        let records = connections(&mut table);
+        assert_eq!(records[1].process.as_ref().unwrap().key, process(9));
+    }
+
+    // facts: report-before-open/b
+    #[test]
+    fn a_report_before_its_open_is_one_connection_that_was_seen_from_its_beginning() {
+        let mut table = table();
+        let traffic = bytes(5, 6, ByteQuality::SoFar);
+        table.handle(reported(1, 2_100, traffic), Mono(2_100));
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_100));
+        table.handle(Event::Closed(closed(1, 3_000)), Mono(3_000));
+        let records = connections(&mut table);
+        assert_eq!(records.len(), 2);
+        assert_eq!(records[0].origin, Origin::Inferred);
+        assert_eq!(records[1].origin, Origin::Live);
+        assert_eq!(records[0].id, records[1].id);
+    }
+
+    #[test]
+    fn what_comes_after_the_close_does_not_open_the_flow_again() {
+        let mut table = table();
+        let traffic = bytes(5, 6, ByteQuality::Exact);
+        let close = Closed {
+            traffic,
+            ..closed(1, 3_000)
+        };
+        table.handle(Event::Closed(close), Mono(3_000));
+        table.handle(Event::Opened(opened(1, 2_900)), Mono(3_100));
+        let late = bytes(5, 4, ByteQuality::SoFar);
+        table.handle(reported(1, 3_100, late), Mono(3_100));
+        let records = connections(&mut table);
+        assert_eq!(records.len(), 1);
+        let counters = table.counters();
+        assert_eq!((counters.live, counters.strays), (0, 2));
+        table.handle(Event::Opened(opened(1, 3_200)), Mono(3_200));
+        assert_eq!(table.counters().live, 1, "a key that comes back is a flow");
+    }
+
+    fn closed_after(told: &[Traffic], last: Traffic) -> Traffic {
+        let mut table = table();
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        for traffic in told {
+            table.handle(updated(1, *traffic), Mono(2_500));
+        }
+        let close = Closed {
+            traffic: last,
+            ..closed(1, 3_000)
+        };
+        table.handle(Event::Closed(close), Mono(3_000));
+        connections(&mut table).pop().unwrap().traffic
+    }
+
+    // facts: statistics-cumulative, late-report-lower/a, late-report-lower/b, zero-bytes-at-close
+    // facts: zero-close-after-statistics/a, zero-close-after-statistics/b
+    #[test]
+    fn totals_are_the_highest_that_was_told() {
+        let [low, high] = [10, 20].map(|it| bytes(it, it, ByteQuality::SoFar));
+        let last = bytes(20, 30, ByteQuality::Exact);
+        assert_eq!(closed_after(&[low, high], last), last);
+        assert_eq!(closed_after(&[high, low], last), last, "a late report");
+        let least = bytes(20, 20, ByteQuality::AtLeast);
+        let lower = bytes(20, 5, ByteQuality::Exact);
+        assert_eq!(closed_after(&[low, high], lower), least);
+        let nothing = bytes(0, 0, ByteQuality::ZeroUnverified);
+        assert_eq!(closed_after(&[low, high], nothing), least);
+        assert_eq!(closed_after(&[], nothing), nothing);
+        assert_eq!(closed_after(&[nothing], nothing), nothing);
+        assert_eq!(closed_after(&[high], Traffic::default()), least);
+    }
+
+    #[test]
+    fn as_many_records_as_flows_take_no_room_before_they_are_asked_for() {
+        let mut table = table_with(Config::default());
+        for socket in 1..=1_000 {
+            table.handle(Event::Opened(opened(socket, 2_000)), Mono(2_000));
+        }
+        table.handle_timeout(Mono(2_000 + SECOND_NS));
+        assert_eq!(table.outputs.len(), 1);
+        assert_eq!(connections(&mut table).len(), 1_000);
+        let before = Mono(2_001);
+        table.handle(Event::Unwatched { before }, Mono(3_000 + SECOND_NS));
+        assert!(std::mem::size_of::<Pending>() <= 32);
+        assert_eq!(connections(&mut table).len(), 1_000);
     }
 }

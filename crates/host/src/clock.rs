@@ -1,23 +1,29 @@
 //! The two clocks of a record.
 
+#[cfg(not(target_os = "macos"))]
+mod linux;
+#[cfg(any(target_os = "macos", test))]
+mod macos;
+
+#[cfg(not(target_os = "macos"))]
+use linux as platform;
+#[cfg(target_os = "macos")]
+use macos as platform;
+
 use record::{Mono, Stamp, Wall};
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds since boot, sleep included.
 pub fn mono() -> Mono {
-    Mono(nanoseconds(clock_gettime(ClockId::Boottime)).max(0) as u64)
+    platform::mono()
 }
 
 /// Both clocks, read one right after the other.
 pub fn stamp() -> Stamp {
-    let wall = Wall(nanoseconds(clock_gettime(ClockId::Realtime)));
+    let time = clock_gettime(ClockId::Realtime);
+    let seconds_ns = time.tv_sec.saturating_mul(1_000_000_000);
+    let wall = Wall(seconds_ns.saturating_add(time.tv_nsec));
     Stamp { wall, mono: mono() }
-}
-
-fn nanoseconds(time: Timespec) -> i64 {
-    time.tv_sec
-        .saturating_mul(1_000_000_000)
-        .saturating_add(time.tv_nsec)
 }
 
 #[cfg(test)]
@@ -33,5 +39,16 @@ mod tests {
             first.wall.0 > 1_700_000_000_000_000_000,
             "the wall clock is set"
         );
+    }
+
+    // facts: rule-11-continuous-clock
+    #[test]
+    fn both_systems_clocks_count_nanoseconds_and_go_on() {
+        for mono in [linux::mono as fn() -> Mono, macos::mono] {
+            let before = mono();
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            let passed_ns = mono().0 - before.0;
+            assert!((1_000_000..60_000_000_000).contains(&passed_ns));
+        }
     }
 }

@@ -1,16 +1,16 @@
-//! What is configured, and by whom: defaults, then a file, then the command line.
+//! What is configured, and by whom: defaults, then a file, then management, then the command line.
 //!
 //! Every setting stands once, in [`SETTINGS`]: its key, what it means, how it is read and shown.
 //! A wrong value or an unknown key never stops the recorder: it is named, with where it stands and
 //! what would be right, and everything else still applies.
 
+mod layers;
+
+pub use layers::{Layers, Origin, Overridden, Problem, ReadError, Row, VENDOR_CONFIG};
+
 use std::fmt;
-use std::fs;
-use std::io;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
-use toml::de::{DeTable, DeValue};
 
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,12 @@ pub struct Config {
     pub udp_idle_s: u64,
     /// `sensor.poll_interval_ms`
     pub poll_interval_ms: u64,
+    /// `filter.loopback`
+    pub loopback: bool,
+    /// `filter.stand_aside`
+    pub stand_aside: bool,
+    /// `filter.upgrade_when`
+    pub upgrade_when: UpgradeMoment,
     /// `flow.flows_max`
     pub flows_max: u64,
     /// `flow.update_interval_s`
@@ -45,6 +51,9 @@ impl Default for Config {
             command_lines: false,
             udp_idle_s: 60,
             poll_interval_ms: 1_000,
+            loopback: false,
+            stand_aside: false,
+            upgrade_when: UpgradeMoment::Reboot,
             flows_max: 100_000,
             update_interval_s: 300,
             ledger_interval_s: 600,
@@ -83,14 +92,104 @@ impl SensorChoice {
     }
 }
 
-impl std::str::FromStr for SensorChoice {
+impl FromStr for SensorChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<SensorChoice, String> {
         let found = SensorChoice::ALL
             .into_iter()
             .find(|choice| choice.name() == text);
-        found.ok_or_else(|| format!("\"{text}\" is none of auto, kernel, sampled"))
+        found.ok_or_else(|| format!("{} is none of auto, kernel, sampled", quoted(text)))
+    }
+}
+
+/// When a new version of the system extension may replace the one at work, which resets the
+/// connections that are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeMoment {
+    /// When the machine wakes up.
+    Wake,
+    /// When the machine starts.
+    Reboot,
+    /// At once.
+    Now,
+    /// In these hours of the day, by the local clock; the end may lie on the next day.
+    Window {
+        /// The first minute of the day, from 0 to 1,439.
+        from_minute: u16,
+        /// The minute of the day before which it must have begun, from 0 to 1,439; never
+        /// `from_minute`.
+        until_minute: u16,
+    },
+}
+
+impl fmt::Display for UpgradeMoment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UpgradeMoment::Wake => f.write_str("wake"),
+            UpgradeMoment::Reboot => f.write_str("reboot"),
+            UpgradeMoment::Now => f.write_str("now"),
+            UpgradeMoment::Window {
+                from_minute: from,
+                until_minute: until,
+            } => {
+                let (from_hour, until_hour) = (from / 60, until / 60);
+                let (from, until) = (from % 60, until % 60);
+                write!(f, "{from_hour:02}:{from:02}-{until_hour:02}:{until:02}")
+            }
+        }
+    }
+}
+
+impl FromStr for UpgradeMoment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<UpgradeMoment, String> {
+        let wrong = || {
+            let text = quoted(text);
+            format!("{text} is none of wake, reboot, now, or hours such as 22:00-04:30")
+        };
+        match text {
+            "wake" => return Ok(UpgradeMoment::Wake),
+            "reboot" => return Ok(UpgradeMoment::Reboot),
+            "now" => return Ok(UpgradeMoment::Now),
+            _ => {}
+        }
+        let (from, until) = text.split_once('-').ok_or_else(wrong)?;
+        let (from, until) = (minute_of_day(from), minute_of_day(until));
+        let (from_minute, until_minute) = from.zip(until).ok_or_else(wrong)?;
+        if from_minute == until_minute {
+            return Err(wrong());
+        }
+        Ok(UpgradeMoment::Window {
+            from_minute,
+            until_minute,
+        })
+    }
+}
+
+/// A value, in the form that a file, a profile and a property list have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ManagedValue {
+    /// True or false.
+    Boolean(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A text.
+    Text(String),
+    /// What no setting takes, by its name: "a list".
+    Other(&'static str),
+}
+
+impl ManagedValue {
+    /// What it is, in words.
+    fn kind(&self) -> &'static str {
+        match self {
+            ManagedValue::Boolean(_) => "true or false",
+            ManagedValue::Integer(_) => "a whole number",
+            ManagedValue::Text(_) => "a text",
+            ManagedValue::Other(kind) => kind,
+        }
     }
 }
 
@@ -101,23 +200,23 @@ pub struct Setting {
     /// What it does, in a sentence.
     pub about: &'static str,
     show: fn(&Config) -> String,
-    set: fn(&mut Config, &DeValue<'_>) -> Result<(), String>,
+    set: fn(&mut Config, &ManagedValue) -> Result<(), String>,
 }
 
 /// Every setting there is.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "sensor.kind",
-        about: "Which sensor watches: auto, kernel (eBPF) or sampled (polled socket tables).",
+        about: "Linux only. Which sensor watches: auto, kernel (eBPF) or sampled (polled tables).",
         show: |config| format!("\"{}\"", config.sensor_kind.name()),
         set: |config, value| {
-            config.sensor_kind = value.as_str().ok_or("must be a text in quotes")?.parse()?;
+            config.sensor_kind = text(value)?.parse()?;
             Ok(())
         },
     },
     Setting {
         key: "sensor.ring_bytes",
-        about: "Bytes of the ring between kernel and recorder; a power of two.",
+        about: "Linux only. Bytes of the ring between kernel and recorder; a power of two.",
         show: |config| config.ring_bytes.to_string(),
         set: |config, value| {
             let bytes = number(value, 65_536, 1 << 28)?;
@@ -132,10 +231,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "sensor.command_lines",
         about: "Record command lines. They can hold secrets.",
         show: |config| config.command_lines.to_string(),
-        set: |config, value| {
-            config.command_lines = value.as_bool().ok_or("must be true or false")?;
-            Ok(())
-        },
+        set: |config, value| boolean(value).map(|it| config.command_lines = it),
     },
     Setting {
         key: "sensor.udp_idle_s",
@@ -145,9 +241,30 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "sensor.poll_interval_ms",
-        about: "Milliseconds between two polls of the sampled sensor.",
+        about: "Linux only. Milliseconds between two polls of the sampled sensor.",
         show: |config| config.poll_interval_ms.to_string(),
         set: |config, value| number(value, 50, 60_000).map(|it| config.poll_interval_ms = it),
+    },
+    Setting {
+        key: "filter.loopback",
+        about: "macOS only. See connections of the machine with itself too.",
+        show: |config| config.loopback.to_string(),
+        set: |config, value| boolean(value).map(|it| config.loopback = it),
+    },
+    Setting {
+        key: "filter.stand_aside",
+        about: "macOS only. The kill switch: every connection passes unseen; nothing is recorded.",
+        show: |config| config.stand_aside.to_string(),
+        set: |config, value| boolean(value).map(|it| config.stand_aside = it),
+    },
+    Setting {
+        key: "filter.upgrade_when",
+        about: "macOS only. When an upgrade may reset connections: wake, reboot, now, 22:00-04:30.",
+        show: |config| format!("\"{}\"", config.upgrade_when),
+        set: |config, value| {
+            config.upgrade_when = text(value)?.parse()?;
+            Ok(())
+        },
     },
     Setting {
         key: "flow.flows_max",
@@ -181,172 +298,6 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
-/// Where a value comes from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// Nobody said anything.
-    Default,
-    /// A file, at a line.
-    File {
-        /// Which.
-        path: PathBuf,
-        /// From 1.
-        line: usize,
-    },
-    /// The command line.
-    CommandLine,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Default => f.write_str("default"),
-            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Origin::CommandLine => f.write_str("command line"),
-        }
-    }
-}
-
-/// A value that does not apply, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Where it stands.
-    pub origin: Origin,
-    /// What is wrong and what would be right.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.message)
-    }
-}
-
-/// The settings in force, where each comes from, and what did not apply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layers {
-    /// In force.
-    pub config: Config,
-    /// One for each of [`SETTINGS`], in their order.
-    pub origins: Vec<Origin>,
-    /// What did not apply.
-    pub problems: Vec<Problem>,
-}
-
-/// A configuration file that was named cannot be read at all.
-#[derive(Debug, thiserror::Error)]
-#[error("the configuration file {path} could not be read: {source}")]
-pub struct ReadError {
-    path: PathBuf,
-    source: io::Error,
-}
-
-impl Default for Layers {
-    fn default() -> Layers {
-        Layers {
-            config: Config::default(),
-            origins: vec![Origin::Default; SETTINGS.len()],
-            problems: Vec::new(),
-        }
-    }
-}
-
-impl Layers {
-    /// The defaults and the file, if there is one.
-    ///
-    /// # Errors
-    /// When `path` is named and cannot be read. The default file may be missing.
-    pub fn load(path: Option<&Path>) -> Result<Layers, ReadError> {
-        let default_path = crate::paths::default_config_file();
-        let path = match path {
-            Some(path) => path,
-            None if default_path.exists() => &default_path,
-            None => return Ok(Layers::default()),
-        };
-        let text = fs::read_to_string(path).map_err(|source| ReadError {
-            path: path.to_owned(),
-            source,
-        })?;
-        let mut layers = Layers::default();
-        layers.add_file(path, &text);
-        Ok(layers)
-    }
-
-    /// Puts the text of a file above what is there.
-    pub fn add_file(&mut self, path: &Path, text: &str) {
-        let origin = |span: Range<usize>| Origin::File {
-            path: path.to_owned(),
-            line: text[..span.start.min(text.len())].matches('\n').count() + 1,
-        };
-        let table = match DeTable::parse(text) {
-            Ok(table) => table,
-            Err(error) => {
-                let message = format!(
-                    "the file is not TOML, nothing in it applies: {}",
-                    error.message()
-                );
-                let span = error.span().unwrap_or(0..0);
-                self.problems.push(Problem {
-                    origin: origin(span),
-                    message,
-                });
-                return;
-            }
-        };
-        for (section, value) in table.get_ref() {
-            let Some(entries) = value.get_ref().as_table() else {
-                self.unknown(section.get_ref(), origin(section.span()));
-                continue;
-            };
-            for (name, value) in entries {
-                let key = format!("{}.{}", section.get_ref(), name.get_ref());
-                self.set(&key, value.get_ref(), origin(name.span()));
-            }
-        }
-        self.problems
-            .sort_by(|one, other| one.origin.cmp(&other.origin));
-    }
-
-    /// Puts a choice of the command line above what is there.
-    pub fn choose_sensor(&mut self, choice: SensorChoice) {
-        self.set(
-            "sensor.kind",
-            &DeValue::String(choice.name().into()),
-            Origin::CommandLine,
-        );
-    }
-
-    /// Key, value, origin and meaning of every setting.
-    pub fn rows(&self) -> impl Iterator<Item = (&'static str, String, &Origin, &'static str)> {
-        let settings = SETTINGS.iter().zip(&self.origins);
-        settings.map(|(it, origin)| (it.key, (it.show)(&self.config), origin, it.about))
-    }
-
-    fn set(&mut self, key: &str, value: &DeValue<'_>, origin: Origin) {
-        let Some(index) = SETTINGS.iter().position(|setting| setting.key == key) else {
-            self.unknown(key, origin);
-            return;
-        };
-        match (SETTINGS[index].set)(&mut self.config, value) {
-            Ok(()) => self.origins[index] = origin,
-            Err(message) => {
-                let in_force = (SETTINGS[index].show)(&self.config);
-                let message = format!("{key}: {message}; {in_force} stays in force");
-                self.problems.push(Problem { origin, message });
-            }
-        }
-    }
-
-    fn unknown(&mut self, key: &str, origin: Origin) {
-        let nearest = SETTINGS
-            .iter()
-            .min_by_key(|setting| distance(setting.key, key))
-            .expect("there is at least one setting");
-        let message = format!("there is no setting {key}; the nearest is {}", nearest.key);
-        self.problems.push(Problem { origin, message });
-    }
-}
-
 /// A time as people write it: a whole number and `s`, `m`, `h` or `d`.
 ///
 /// # Errors
@@ -370,83 +321,57 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 const CENTURY_S: u64 = 100 * 366 * 86_400;
 
-fn number(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, String> {
-    let range = || format!("must be a whole number from {min} to {max}");
-    let integer = value.as_integer().ok_or_else(range)?;
-    let number = u64::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| range())?;
-    if (min..=max).contains(&number) {
-        Ok(number)
-    } else {
-        Err(range())
+fn number(value: &ManagedValue, min: u64, max: u64) -> Result<u64, String> {
+    let range = format!("must be a whole number from {min} to {max}");
+    let ManagedValue::Integer(integer) = value else {
+        return Err(format!("{range}, not {}", value.kind()));
+    };
+    let number = u64::try_from(*integer).ok();
+    number
+        .filter(|number| (min..=max).contains(number))
+        .ok_or(range)
+}
+
+fn boolean(value: &ManagedValue) -> Result<bool, String> {
+    match value {
+        ManagedValue::Boolean(value) => Ok(*value),
+        ManagedValue::Integer(_) | ManagedValue::Text(_) | ManagedValue::Other(_) => {
+            Err(format!("must be true or false, not {}", value.kind()))
+        }
     }
 }
 
-/// Levenshtein's: how many letters must be added, dropped or changed.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for column in 0..other.len() {
-            let changed = diagonal + usize::from(letter != other[column]);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+fn text(value: &ManagedValue) -> Result<&str, String> {
+    match value {
+        ManagedValue::Text(text) => Ok(text),
+        ManagedValue::Boolean(_) | ManagedValue::Integer(_) | ManagedValue::Other(_) => {
+            Err(format!("must be a text, not {}", value.kind()))
         }
     }
-    row[other.len()]
+}
+
+/// Two digits, a colon, two digits: the minutes since midnight.
+fn minute_of_day(text: &str) -> Option<u16> {
+    let (hour, minute) = text.split_once(':')?;
+    let two_digits = |text: &str, max: u16| -> Option<u16> {
+        let digits = text.len() == 2 && text.bytes().all(|it| it.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| digits)?;
+        (number < max).then_some(number)
+    };
+    Some(two_digits(hour, 24)? * 60 + two_digits(minute, 60)?)
+}
+
+/// What somebody else wrote, fit to be shown: short, and without anything that a terminal obeys.
+fn quoted(text: &str) -> String {
+    const SHOWN_MAX: usize = 60;
+    let shown: String = text.chars().take(SHOWN_MAX).collect();
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    format!("\"{}{more}\"", shown.escape_debug())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn layers(text: &str) -> Layers {
-        let mut layers = Layers::default();
-        layers.add_file(Path::new("c.toml"), text);
-        layers
-    }
-
-    fn problems(text: &str) -> Vec<String> {
-        layers(text)
-            .problems
-            .iter()
-            .map(Problem::to_string)
-            .collect()
-    }
-
-    #[test]
-    fn a_file_is_above_the_defaults_and_the_command_line_above_it() {
-        let mut layers = layers("[sensor]\nkind = \"kernel\"\n[flow]\nflows_max = 5_000\n");
-        assert_eq!(layers.problems, []);
-        assert_eq!(layers.config.flows_max, 5_000);
-        layers.choose_sensor(SensorChoice::Sampled);
-        assert_eq!(layers.config.sensor_kind, SensorChoice::Sampled);
-        let origins: Vec<_> = layers
-            .rows()
-            .map(|(key, _, origin, _)| (key, origin.to_string()))
-            .collect();
-        assert!(origins.contains(&("sensor.kind", "command line".into())));
-        assert!(origins.contains(&("flow.flows_max", "c.toml:4".into())));
-        assert!(origins.contains(&("trail.quota_bytes", "default".into())));
-    }
-
-    #[test]
-    fn wrong_values_and_keys_are_named_and_the_rest_applies() {
-        let text =
-            "[sensor]\nkind = \"magic\"\nring_byte = 1\nudp_idle_s = 5\n\n[flow]\nflows_max = 3\n";
-        assert_eq!(
-            problems(text),
-            [
-                "c.toml:2: sensor.kind: \"magic\" is none of auto, kernel, sampled; \"auto\" stays \
-                 in force",
-                "c.toml:3: there is no setting sensor.ring_byte; the nearest is sensor.ring_bytes",
-                "c.toml:7: flow.flows_max: must be a whole number from 1000 to 1000000; 100000 \
-                 stays in force",
-            ]
-        );
-        assert_eq!(layers(text).config.udp_idle_s, 5);
-    }
 
     #[test]
     fn times_as_people_write_them() {
@@ -471,29 +396,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_toml_is_named_with_its_line() {
-        let problems = problems("[sensor]\nkind = \n");
-        assert_eq!(problems.len(), 1);
-        assert!(
-            problems[0].starts_with("c.toml:2: the file is not TOML"),
-            "{problems:?}"
-        );
-    }
-
-    #[test]
-    fn a_named_file_that_is_missing_is_an_error() {
-        let error = Layers::load(Some(Path::new("/nowhere/c.toml"))).unwrap_err();
-        assert!(error.to_string().contains("/nowhere/c.toml"));
-    }
-
-    #[test]
-    fn every_default_is_a_value_its_own_setting_accepts() {
-        for (key, value, _, _) in Layers::default().rows() {
-            let (section, name) = key.split_once('.').unwrap();
-            assert_eq!(
-                problems(&format!("[{section}]\n{name} = {value}\n")),
-                [""; 0]
-            );
+    fn an_upgrade_may_wait_for_an_event_or_for_hours_of_the_day() {
+        for text in ["wake", "reboot", "now", "00:00-23:59", "22:00-04:30"] {
+            assert_eq!(text.parse::<UpgradeMoment>().unwrap().to_string(), text);
         }
+        assert_eq!(
+            "22:00-04:30".parse(),
+            Ok(UpgradeMoment::Window {
+                from_minute: 22 * 60,
+                until_minute: 4 * 60 + 30,
+            })
+        );
+        for wrong in [
+            "",
+            "Wake",
+            "never",
+            "22:00",
+            "22:00-",
+            "24:00-01:00",
+            "01:60-02:00",
+            "1:00-2:00",
+            "+1:00-02:00",
+            "01:00-01:00",
+            "01:00-02:00-03:00",
+        ] {
+            let error = wrong.parse::<UpgradeMoment>().unwrap_err();
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_is_shown_short_and_harmless() {
+        assert_eq!(quoted("a\u{1b}[2J\n"), "\"a\\u{1b}[2J\\n\"");
+        assert!(quoted(&"x".repeat(100_000)).chars().count() < 70);
     }
 }

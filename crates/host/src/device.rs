@@ -1,6 +1,16 @@
 //! Which machine this is.
 
-use record::{Device, EndpointId, parse_uuid};
+#[cfg(not(target_os = "macos"))]
+mod linux;
+#[cfg(any(target_os = "macos", test))]
+mod macos;
+
+#[cfg(not(target_os = "macos"))]
+use linux as platform;
+#[cfg(target_os = "macos")]
+use macos as platform;
+
+use record::{Device, EndpointId};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,27 +23,32 @@ use std::path::{Path, PathBuf};
 /// new endpoint.
 pub fn device(state_dir: &Path, agent_version: &str) -> Result<Device, IdentityError> {
     let endpoint = endpoint_id(state_dir)?;
-    let os = read_text("/etc/os-release")
-        .map(|text| parse_os_release(&text))
-        .unwrap_or_default();
+    let system = platform::system();
     let kernel = rustix::system::uname();
     Ok(Device {
         endpoint,
         hostname: kernel.nodename().to_string_lossy().into_owned(),
-        os_name: os
+        os_name: system
             .name
             .unwrap_or_else(|| kernel.sysname().to_string_lossy().into_owned()),
-        os_version: os.version,
+        os_version: system.version,
         kernel_release: Some(kernel.release().to_string_lossy().into_owned()),
         boot_id: boot_id(),
-        machine_id: read_text("/etc/machine-id").filter(|id| !id.is_empty()),
+        machine_id: platform::machine_id(),
         agent_version: agent_version.to_owned(),
     })
 }
 
 /// The random id of this boot.
 pub fn boot_id() -> Option<[u8; 16]> {
-    parse_uuid(&read_text("/proc/sys/kernel/random/boot_id")?)
+    platform::boot_id()
+}
+
+/// What the operating system calls itself.
+#[derive(Default)]
+struct System {
+    name: Option<String>,
+    version: Option<String>,
 }
 
 /// The endpoint id is there but cannot be used, or is missing and cannot be made.
@@ -81,7 +96,7 @@ fn endpoint_id(state_dir: &Path) -> Result<EndpointId, IdentityError> {
 fn make_endpoint_id(state_dir: &Path, path: PathBuf) -> Result<EndpointId, IdentityError> {
     let made = || -> io::Result<EndpointId> {
         fs::create_dir_all(state_dir)?;
-        let id = random_id()?;
+        let id = EndpointId(platform::random_uuid()?);
         let draft = state_dir.join("endpoint-id.new");
         let mut file = OpenOptions::new()
             .write(true)
@@ -102,43 +117,10 @@ fn make_endpoint_id(state_dir: &Path, path: PathBuf) -> Result<EndpointId, Ident
     })
 }
 
-/// The kernel gives a fresh random UUID at each reading.
-fn random_id() -> io::Result<EndpointId> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
-    let bytes = parse_uuid(text.trim());
-    bytes
-        .map(EndpointId)
-        .ok_or_else(|| io::Error::other("the kernel's random UUID is malformed"))
-}
-
-fn read_text(path: &str) -> Option<String> {
-    fs::read_to_string(path)
-        .ok()
-        .map(|text| text.trim().to_owned())
-}
-
-#[derive(Default)]
-struct OsRelease {
-    name: Option<String>,
-    version: Option<String>,
-}
-
-/// Format: <https://www.freedesktop.org/software/systemd/man/latest/os-release.html>.
-fn parse_os_release(text: &str) -> OsRelease {
-    let value = |key: &str| {
-        let lines = text.lines().filter_map(|line| line.strip_prefix(key));
-        let value = lines.filter_map(|rest| rest.strip_prefix('=')).next()?;
-        Some(value.trim_matches(['"', '\'']).to_owned()).filter(|value| !value.is_empty())
-    };
-    OsRelease {
-        name: value("NAME"),
-        version: value("VERSION_ID"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use darwin_double::machine;
 
     #[test]
     fn an_identity_is_made_once() {
@@ -152,6 +134,35 @@ mod tests {
     }
 
     #[test]
+    fn every_endpoint_has_a_random_id_of_its_own() {
+        for random in [linux::random_uuid, macos::random_uuid] {
+            let (one, other) = (random().unwrap(), random().unwrap());
+            assert_ne!(one, other);
+            assert_eq!((one[6] >> 4, one[8] >> 6), (4, 0b10), "RFC 9562, version 4");
+        }
+    }
+
+    #[test]
+    fn a_mac_says_what_it_is() {
+        let _machine = machine::lock();
+        machine::set_text_variable("kern.osproductversion", "26.1");
+        machine::set_text_variable(
+            "kern.bootsessionuuid",
+            "0F0E0D0C-0B0A-0908-0706-050403020100",
+        );
+        let system = macos::system();
+        assert_eq!(system.name.as_deref(), Some("macOS"));
+        assert_eq!(system.version.as_deref(), Some("26.1"));
+        assert_eq!(macos::boot_id().map(|id| (id[0], id[15])), Some((15, 0)));
+        assert_eq!(
+            macos::machine_id().as_deref(),
+            Some("ABABABAB-ABAB-ABAB-ABAB-ABABABABABAB")
+        );
+        machine::remove_variable("kern.bootsessionuuid");
+        assert_eq!(macos::boot_id(), None);
+    }
+
+    #[test]
     fn a_damaged_identity_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("endpoint-id");
@@ -162,12 +173,5 @@ mod tests {
             "{error}"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "not an id");
-    }
-
-    #[test]
-    fn os_release_with_and_without_quotes() {
-        let os = parse_os_release("PRETTY_NAME=\"x\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=12\n");
-        assert_eq!(os.name.as_deref(), Some("Debian GNU/Linux"));
-        assert_eq!(os.version.as_deref(), Some("12"));
     }
 }

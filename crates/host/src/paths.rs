@@ -1,5 +1,16 @@
 //! Where things are, unless somebody says otherwise.
 
+#[cfg(not(target_os = "macos"))]
+mod linux;
+#[cfg(any(target_os = "macos", test))]
+mod macos;
+
+#[cfg(not(target_os = "macos"))]
+use linux as platform;
+#[cfg(target_os = "macos")]
+use macos as platform;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The state folder: of the machine for root, of the user for others.
@@ -7,18 +18,68 @@ use std::path::PathBuf;
 /// It holds the trail and the endpoint's identity.
 pub fn default_state_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() {
-        return PathBuf::from("/var/lib/conntrail");
+        return PathBuf::from(platform::ROOT_STATE_DIR);
     }
-    let of_user = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let of_home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state"));
-    of_user
-        .filter(|path| path.is_absolute())
-        .or_else(of_home)
-        .unwrap_or_else(std::env::temp_dir)
-        .join("conntrail")
+    platform::user_state_dir(variable).unwrap_or_else(|| std::env::temp_dir().join("conntrail"))
+}
+
+/// What `--state-dir` means, for the help of programs that read the trail.
+pub fn state_dir_help() -> String {
+    let words = platform::STATE_DIR_WORDS;
+    format!("Folder of the trail [default: the recorder's own: {words}]")
+}
+
+/// What `--config` means, for the help of every program that has it.
+pub fn config_file_help() -> String {
+    let file = platform::CONFIG_FILE;
+    format!("Configuration file [default: {file}, if it exists]")
 }
 
 /// The configuration file that is read when none is named and it exists.
 pub fn default_config_file() -> PathBuf {
-    PathBuf::from("/etc/conntrail/conntrail.toml")
+    PathBuf::from(platform::CONFIG_FILE)
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_state_is_below_the_home_folder() {
+        let home = |name: &str| (name == "HOME").then(|| OsString::from("/users/ana"));
+        assert_eq!(
+            linux::user_state_dir(home),
+            Some(PathBuf::from("/users/ana/.local/state/conntrail"))
+        );
+        assert_eq!(
+            macos::user_state_dir(home),
+            Some(PathBuf::from(
+                "/users/ana/Library/Application Support/Conntrail"
+            ))
+        );
+        let nothing = |_: &str| None;
+        assert_eq!(linux::user_state_dir(nothing), None);
+        assert_eq!(macos::user_state_dir(nothing), None);
+    }
+
+    #[test]
+    fn on_linux_a_user_may_say_where_state_goes() {
+        let says = |folder: &'static str| {
+            move |name: &str| match name {
+                "XDG_STATE_HOME" => Some(OsString::from(folder)),
+                "HOME" => Some(OsString::from("/users/ana")),
+                _ => None,
+            }
+        };
+        assert_eq!(
+            linux::user_state_dir(says("/state")),
+            Some(PathBuf::from("/state/conntrail"))
+        );
+        let relative = linux::user_state_dir(says("state"));
+        assert!(relative.unwrap().starts_with("/users/ana"));
+    }
 }

@@ -9,7 +9,7 @@
 mod filter;
 mod open;
 
-pub use filter::{Filter, ProcessPattern};
+pub use filter::{Filter, HostPattern, ProcessPattern};
 pub use open::{OpenConnection, OpenConnections};
 
 use record::{Device, Record, RecordId, Wall};

@@ -66,6 +66,11 @@ fn is_cut(kind: &NoticeKind) -> bool {
         NoticeKind::RecorderStarted { .. } | NoticeKind::RecorderStopped { .. } => true,
         NoticeKind::SensorStarted { .. }
         | NoticeKind::SensorStopped { .. }
+        | NoticeKind::SensorLimited { .. }
+        | NoticeKind::BreakerChanged { .. }
+        | NoticeKind::Coverage(_)
+        | NoticeKind::ExtensionReplaced(_)
+        | NoticeKind::Sleeping
         | NoticeKind::Lost { .. }
         | NoticeKind::Slept { .. }
         | NoticeKind::ClockStepped { .. }

@@ -3,8 +3,8 @@
 
 use crate::wire::WireError;
 use crate::{
-    ByteQuality, Confidence, Direction, IdentitySource, LossCause, LossStage, LostKind, Origin,
-    Outcome, SensorKind, StopReason,
+    BreakerCause, BreakerState, ByteQuality, Confidence, Direction, IdentitySource, LossCause,
+    LossStage, LostKind, NameSource, Origin, Outcome, SensorKind, SignatureValidity, StopReason,
 };
 
 /// One table for both directions, so that neither can be forgotten.
@@ -56,12 +56,35 @@ choices! {
         Evicted = 9 "evicted",
         Idle = 10 "idle",
         Unknown = 11 "unknown",
+        ProcessGone = 12 "process_gone",
+        AgedOut = 13 "aged_out",
+        Superseded = 14 "superseded",
+        Unwatched = 15 "unwatched",
     }
     ByteQuality {
         Unknown = 1 "unknown",
         Exact = 2 "exact",
         SoFar = 3 "so_far",
         AtLeast = 4 "at_least",
+        ZeroUnverified = 5 "zero_unverified",
+    }
+    NameSource {
+        SystemLibrary = 1 "system_library",
+    }
+    SignatureValidity {
+        Valid = 1 "valid",
+        Invalid = 2 "invalid",
+        Unsigned = 3 "unsigned",
+        Unknown = 4 "unknown",
+    }
+    BreakerState {
+        Tripped = 1 "tripped",
+        Healed = 2 "healed",
+    }
+    BreakerCause {
+        Crashes = 1 "crashes",
+        Managed = 2 "managed",
+        Boot = 3 "boot",
     }
     IdentitySource {
         None = 1 "none",
@@ -73,6 +96,8 @@ choices! {
         Listener = 7 "listener",
         Snapshot = 8 "snapshot",
         SocketTable = 9 "socket_table",
+        AuditToken = 10 "audit_token",
+        ListenerToken = 11 "listener_token",
     }
     Confidence {
         Unknown = 1 "unknown",
@@ -95,6 +120,7 @@ choices! {
         LinuxEbpf = 1 "linux_ebpf",
         LinuxSampled = 2 "linux_sampled",
         Replay = 3 "replay",
+        MacosFilter = 4 "macos_filter",
     }
     LossStage {
         Kernel = 1 "kernel",
@@ -112,6 +138,7 @@ choices! {
         Malformed = 6 "malformed",
         UnknownProcess = 7 "unknown_process",
         ProgramBusy = 8 "program_busy",
+        Fault = 9 "fault",
     }
     LostKind {
         Closes = 1 "closes",

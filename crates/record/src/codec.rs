@@ -9,10 +9,12 @@
 
 use crate::wire::{Fields, Value, WireError, Writer};
 use crate::{
-    Ancestor, Attribution, ByteQuality, Confidence, Connection, ConnectionId, Device, Direction,
-    Ending, Endpoint, EndpointId, ExecutableFile, IdentitySource, LossCause, LossStage, LostKind,
-    Mono, Notice, NoticeKind, Origin, Outcome, Phase, PreviousEpoch, Process, ProcessKey, Protocol,
-    Record, SensorKind, Stamp, StopReason, Tally, Traffic, User, Wall,
+    Ancestor, AppCount, Attribution, BreakerCause, BreakerState, ByteQuality, CodeSignature,
+    Confidence, Connection, ConnectionId, Coverage, Device, Direction, Ending, Endpoint,
+    EndpointId, ExecutableFile, ExtensionReplaced, Hostname, IdentitySource, LossCause, LossStage,
+    LostKind, Mono, NameSource, Notice, NoticeKind, Origin, Outcome, Phase, PreviousEpoch, Process,
+    ProcessKey, Protocol, Record, SensorKind, SignatureValidity, Stamp, StopReason, Tally,
+    TcpCounts, Traffic, User, Wall,
 };
 use std::sync::Arc;
 
@@ -218,6 +220,7 @@ fn write_connection(connection: &Connection, encoder: &mut Encoder, out: &mut Wr
     out.uint(16, connection.id.epoch);
     out.uint(17, connection.id.ordinal);
     write_measures(connection, out);
+    write_late_identity(connection, encoder, out);
 }
 
 fn write_measures(connection: &Connection, out: &mut Writer<'_>) {
@@ -237,46 +240,44 @@ fn write_measures(connection: &Connection, out: &mut Writer<'_>) {
     out.uint_if(26, connection.closer_pid);
 }
 
+/// What came after the measures were numbered.
+fn write_late_identity(connection: &Connection, encoder: &mut Encoder, out: &mut Writer<'_>) {
+    if let Some(responsible) = &connection.responsible {
+        out.bytes(27, encoder.process(responsible));
+    }
+    if let Some(hostname) = &connection.hostname {
+        out.bytes(28, hostname.name.as_bytes());
+        out.uint(29, hostname.source.number());
+    }
+}
+
 fn read_connection(
     fields: Fields<'_>,
     at: Stamp,
     decoder: &mut Decoder,
 ) -> Result<Connection, WireError> {
-    let mut connection = Connection {
-        id: ConnectionId {
-            epoch: 0,
-            ordinal: 0,
-        },
-        phase: Phase::Open,
-        at,
-        process: None,
-        attribution: Attribution::from_source(IdentitySource::None),
-        protocol: Protocol::Other(0),
-        direction: Direction::Unknown,
-        local: Endpoint::default(),
-        remote: Endpoint::default(),
-        network_namespace: None,
-        opened: None,
-        established: None,
-        traffic: Traffic::default(),
-        rtt_us: None,
-        retransmits: None,
-        closer_pid: None,
-        origin: Origin::Live,
-    };
+    let mut connection = blank_connection(at);
     let mut phase = None;
     let mut outcome = None;
     let mut errno = None;
+    let mut name = None;
+    let mut name_source = None;
     for field in fields {
         match field? {
             (1, value) => connection.process = Some(decoder.process(value.bytes()?)?),
             (8, value) => phase = Some(value.uint()?),
             (9, value) => outcome = Some(Outcome::from_number(9, value.uint()?)?),
             (10, value) => errno = Some(read_errno(value)?),
+            (27, value) => connection.responsible = Some(decoder.process(value.bytes()?)?),
+            (28, value) => name = Some(value.text()?.into()),
+            (29, value) => name_source = Some(NameSource::from_number(29, value.uint()?)?),
             (number @ 18.., value) => read_measure(number, value, &mut connection)?,
             (number, value) => read_identity(number, value, &mut connection)?,
         }
     }
+    connection.hostname = name
+        .zip(name_source)
+        .map(|(name, source)| Hostname { name, source });
     connection.phase = match phase.ok_or(WireError::Missing(8))? {
         PHASE_OPEN => Phase::Open,
         PHASE_UPDATE => Phase::Update,
@@ -287,6 +288,34 @@ fn read_connection(
         other => return Err(WireError::UnknownChoice(8, other)),
     };
     Ok(connection)
+}
+
+/// A connection of which nothing is read yet.
+fn blank_connection(at: Stamp) -> Connection {
+    Connection {
+        id: ConnectionId {
+            epoch: 0,
+            ordinal: 0,
+        },
+        phase: Phase::Open,
+        at,
+        process: None,
+        attribution: Attribution::from_source(IdentitySource::None),
+        responsible: None,
+        protocol: Protocol::Other(0),
+        direction: Direction::Unknown,
+        local: Endpoint::default(),
+        remote: Endpoint::default(),
+        hostname: None,
+        network_namespace: None,
+        opened: None,
+        established: None,
+        traffic: Traffic::default(),
+        rtt_us: None,
+        retransmits: None,
+        closer_pid: None,
+        origin: Origin::Live,
+    }
 }
 
 fn read_identity(
@@ -369,6 +398,30 @@ fn write_process(process: &Process, out: &mut Writer<'_>) {
     for ancestor in &process.ancestors {
         out.message(14, |body| write_ancestor(ancestor, body));
     }
+    out.uint_if(15, process.effective_uid);
+    out.uint_if(16, process.audit_session);
+    if let Some(started) = process.started {
+        out.sint(17, started.0);
+    }
+    if let Some(signature) = &process.signature {
+        out.message(18, |body| write_signature(signature, body));
+    }
+    if process.vanished {
+        out.uint(19, 1);
+    }
+}
+
+fn write_signature(signature: &CodeSignature, out: &mut Writer<'_>) {
+    out.uint(1, signature.validity.number());
+    if let Some(status) = signature.status {
+        out.sint(2, status.into());
+    }
+    out.text_if(3, signature.signing_id.as_deref());
+    out.text_if(4, signature.team_id.as_deref());
+    if let Some(cdhash) = &signature.cdhash {
+        out.bytes(5, cdhash);
+    }
+    out.uint_if(6, signature.platform);
 }
 
 fn write_ancestor(ancestor: &Ancestor, out: &mut Writer<'_>) {
@@ -406,6 +459,11 @@ fn read_process(fields: Fields<'_>) -> Result<Process, WireError> {
             (12, value) => process.login_uid = Some(value.narrow()?),
             (13, value) => process.cgroup = Some(value.uint()?),
             (14, value) => process.ancestors.push(read_ancestor(value.fields()?)?),
+            (15, value) => process.effective_uid = Some(value.narrow()?),
+            (16, value) => process.audit_session = Some(value.narrow()?),
+            (17, value) => process.started = Some(Wall(value.sint()?)),
+            (18, value) => process.signature = Some(read_signature(value.fields()?)?),
+            (19, value) => process.vanished = value.uint()? != 0,
             _ => {}
         }
     }
@@ -417,6 +475,31 @@ fn read_process(fields: Fields<'_>) -> Result<Process, WireError> {
         name: user_name,
     });
     Ok(process)
+}
+
+fn read_signature(fields: Fields<'_>) -> Result<CodeSignature, WireError> {
+    let mut validity = None;
+    let mut signature = CodeSignature {
+        validity: SignatureValidity::Unknown,
+        status: None,
+        signing_id: None,
+        team_id: None,
+        cdhash: None,
+        platform: None,
+    };
+    for field in fields {
+        match field? {
+            (1, value) => validity = Some(SignatureValidity::from_number(1, value.uint()?)?),
+            (2, value) => signature.status = Some(read_errno(value)?),
+            (3, value) => signature.signing_id = Some(value.text()?.into()),
+            (4, value) => signature.team_id = Some(value.text()?.into()),
+            (5, value) => signature.cdhash = Some(value.array()?),
+            (6, value) => signature.platform = Some(value.uint()? != 0),
+            _ => {}
+        }
+    }
+    signature.validity = validity.ok_or(WireError::Missing(1))?;
+    Ok(signature)
 }
 
 fn read_ancestor(fields: Fields<'_>) -> Result<Ancestor, WireError> {
@@ -468,6 +551,11 @@ const NOTICE_SLEPT: u32 = 6;
 const NOTICE_CLOCK_STEPPED: u32 = 7;
 const NOTICE_TRAIL_EVICTED: u32 = 8;
 const NOTICE_LEDGER: u32 = 9;
+const NOTICE_SENSOR_LIMITED: u32 = 10;
+const NOTICE_BREAKER_CHANGED: u32 = 11;
+const NOTICE_COVERAGE: u32 = 12;
+const NOTICE_EXTENSION_REPLACED: u32 = 13;
+const NOTICE_SLEEPING: u32 = 14;
 
 fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
     match &notice.kind {
@@ -496,40 +584,109 @@ fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
                 body.bytes(2, reason.as_bytes());
             });
         }
-        NoticeKind::Lost {
-            stage,
-            cause,
-            what,
-            count,
-            since,
-        } => {
-            out.message(NOTICE_LOST, |body| {
-                body.uint(1, stage.number());
-                body.uint(2, cause.number());
-                body.uint(3, what.number());
-                body.uint_if(4, *count);
-                write_stamp(*since, 5, body);
-            });
-        }
+        NoticeKind::Lost { .. } => write_lost(&notice.kind, out),
         NoticeKind::Slept { duration_ns } => {
             out.message(NOTICE_SLEPT, |body| body.uint(1, *duration_ns));
         }
         NoticeKind::ClockStepped { by_ns } => {
             out.message(NOTICE_CLOCK_STEPPED, |body| body.sint(1, *by_ns));
         }
-        NoticeKind::TrailEvicted {
-            epoch,
-            first_sequence,
-            last_sequence,
-        } => {
-            out.message(NOTICE_TRAIL_EVICTED, |body| {
-                body.uint(1, *epoch);
-                body.uint(2, *first_sequence);
-                body.uint(3, *last_sequence);
+        NoticeKind::TrailEvicted { .. } => write_evicted(&notice.kind, out),
+        NoticeKind::Ledger(tally) => out.message(NOTICE_LEDGER, |body| write_tally(tally, body)),
+        NoticeKind::SensorLimited { sensor, limit } => {
+            out.message(NOTICE_SENSOR_LIMITED, |body| {
+                body.uint(1, sensor.number());
+                body.bytes(2, limit.as_bytes());
             });
         }
-        NoticeKind::Ledger(tally) => out.message(NOTICE_LEDGER, |body| write_tally(tally, body)),
+        NoticeKind::BreakerChanged {
+            state,
+            cause,
+            crashes,
+        } => {
+            out.message(NOTICE_BREAKER_CHANGED, |body| {
+                body.uint(1, state.number());
+                body.uint(2, cause.number());
+                body.uint(3, (*crashes).into());
+            });
+        }
+        NoticeKind::Coverage(coverage) => {
+            out.message(NOTICE_COVERAGE, |body| write_coverage(coverage, body));
+        }
+        NoticeKind::ExtensionReplaced(replaced) => {
+            out.message(NOTICE_EXTENSION_REPLACED, |body| {
+                write_replaced(replaced, body)
+            });
+        }
+        NoticeKind::Sleeping => out.message(NOTICE_SLEEPING, |_| {}),
     }
+}
+
+/// A loss; of other notices nothing.
+fn write_lost(kind: &NoticeKind, out: &mut Writer<'_>) {
+    if let NoticeKind::Lost {
+        stage,
+        cause,
+        what,
+        count,
+        since,
+    } = kind
+    {
+        out.message(NOTICE_LOST, |body| {
+            body.uint(1, stage.number());
+            body.uint(2, cause.number());
+            body.uint(3, what.number());
+            body.uint_if(4, *count);
+            write_stamp(*since, 5, body);
+        });
+    }
+}
+
+/// An eviction; of other notices nothing.
+fn write_evicted(kind: &NoticeKind, out: &mut Writer<'_>) {
+    if let NoticeKind::TrailEvicted {
+        epoch,
+        first_sequence,
+        last_sequence,
+    } = kind
+    {
+        out.message(NOTICE_TRAIL_EVICTED, |body| {
+            body.uint(1, *epoch);
+            body.uint(2, *first_sequence);
+            body.uint(3, *last_sequence);
+        });
+    }
+}
+
+fn write_coverage(coverage: &Coverage, out: &mut Writer<'_>) {
+    write_stamp(coverage.since, 1, out);
+    if let Some(system) = coverage.system {
+        out.message(3, |body| write_counts(system, body));
+    }
+    out.text_if(4, coverage.unavailable.as_deref());
+    out.message(5, |body| write_counts(coverage.recorded, body));
+    out.uint_if(6, coverage.missed_estimate);
+    for unseen in &coverage.unseen {
+        out.bytes(7, unseen.as_bytes());
+    }
+}
+
+fn write_counts(counts: TcpCounts, out: &mut Writer<'_>) {
+    out.uint(1, counts.outbound);
+    out.uint(2, counts.inbound);
+}
+
+fn write_replaced(replaced: &ExtensionReplaced, out: &mut Writer<'_>) {
+    out.text_if(1, replaced.from.as_deref());
+    out.bytes(2, replaced.to.as_bytes());
+    out.uint(3, replaced.reset_estimate);
+    for AppCount { app, count } in &replaced.by_app {
+        out.message(4, |body| {
+            body.bytes(1, app.as_bytes());
+            body.uint(2, *count);
+        });
+    }
+    out.uint_if(5, replaced.flows_arrive);
 }
 
 fn write_previous(previous: Option<&PreviousEpoch>, out: &mut Writer<'_>) {
@@ -581,6 +738,18 @@ fn read_notice(mut fields: Fields<'_>) -> Result<NoticeKind, WireError> {
             last_sequence: body.uint(3)?,
         },
         NOTICE_LEDGER => NoticeKind::Ledger(body.tally()?),
+        NOTICE_SENSOR_LIMITED => NoticeKind::SensorLimited {
+            sensor: SensorKind::from_number(1, body.uint(1)?)?,
+            limit: body.value(2)?.text()?.to_owned(),
+        },
+        NOTICE_BREAKER_CHANGED => NoticeKind::BreakerChanged {
+            state: BreakerState::from_number(1, body.uint(1)?)?,
+            cause: BreakerCause::from_number(2, body.uint(2)?)?,
+            crashes: body.value(3)?.narrow()?,
+        },
+        NOTICE_COVERAGE => NoticeKind::Coverage(body.coverage()?),
+        NOTICE_EXTENSION_REPLACED => NoticeKind::ExtensionReplaced(body.replaced()?),
+        NOTICE_SLEEPING => NoticeKind::Sleeping,
         other => return Err(WireError::UnknownChoice(2, other.into())),
     })
 }
@@ -608,11 +777,58 @@ impl<'a> Body<'a> {
         self.value(field)?.uint()
     }
 
+    fn all(&self, field: u32) -> impl Iterator<Item = Value<'a>> {
+        let values = self.0.iter().filter(move |(number, _)| *number == field);
+        values.map(|(_, value)| *value)
+    }
+
     fn texts(&self, field: u32) -> Result<Vec<String>, WireError> {
-        let values = self.0.iter().filter(|(number, _)| *number == field);
-        values
-            .map(|(_, value)| value.text().map(str::to_owned))
-            .collect()
+        let texts = self.all(field).map(|value| value.text().map(str::to_owned));
+        texts.collect()
+    }
+
+    fn text_if(&self, field: u32) -> Result<Option<String>, WireError> {
+        let text = self.find(field).map(Value::text).transpose()?;
+        Ok(text.map(str::to_owned))
+    }
+
+    fn counts(&self) -> Result<TcpCounts, WireError> {
+        Ok(TcpCounts {
+            outbound: self.uint(1)?,
+            inbound: self.uint(2)?,
+        })
+    }
+
+    fn coverage(&self) -> Result<Coverage, WireError> {
+        let counts = |value: Value<'a>| Body::read(value.fields()?)?.counts();
+        Ok(Coverage {
+            since: self.stamp(1)?.ok_or(WireError::Missing(1))?,
+            system: self.find(3).map(counts).transpose()?,
+            unavailable: self.text_if(4)?,
+            recorded: counts(self.value(5)?)?,
+            missed_estimate: self.find(6).map(Value::uint).transpose()?,
+            unseen: self.texts(7)?,
+        })
+    }
+
+    fn app_count(&self) -> Result<AppCount, WireError> {
+        Ok(AppCount {
+            app: self.value(1)?.text()?.to_owned(),
+            count: self.uint(2)?,
+        })
+    }
+
+    fn replaced(&self) -> Result<ExtensionReplaced, WireError> {
+        let apps = self
+            .all(4)
+            .map(|value| Body::read(value.fields()?)?.app_count());
+        Ok(ExtensionReplaced {
+            from: self.text_if(1)?,
+            to: self.value(2)?.text()?.to_owned(),
+            reset_estimate: self.uint(3)?,
+            by_app: apps.collect::<Result<_, _>>()?,
+            flows_arrive: self.find(5).map(Value::uint).transpose()?.map(|it| it != 0),
+        })
     }
 
     fn stamp(&self, field: u32) -> Result<Option<Stamp>, WireError> {

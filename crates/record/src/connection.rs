@@ -29,6 +29,9 @@ pub struct Connection {
     pub process: Option<Arc<Process>>,
     /// How we know who.
     pub attribution: Attribution,
+    /// On whose behalf, where that is another process than `process`: the app that a system
+    /// service connects for.
+    pub responsible: Option<Arc<Process>>,
     /// Transport protocol.
     pub protocol: Protocol,
     /// Which side began.
@@ -37,6 +40,8 @@ pub struct Connection {
     pub local: Endpoint,
     /// The other side.
     pub remote: Endpoint,
+    /// The name that was asked for, where somebody told.
+    pub hostname: Option<Hostname>,
     /// Inode of the network namespace, which tells containers apart.
     pub network_namespace: Option<u32>,
     /// When the attempt began, or the first packet came.
@@ -100,6 +105,14 @@ pub enum Outcome {
     Idle,
     /// The platform cannot tell.
     Unknown,
+    /// Its process is gone, and its end was not reported.
+    ProcessGone,
+    /// Nothing was heard of it for the longest time that a flow is remembered.
+    AgedOut,
+    /// The system gave its identifier to another flow.
+    Superseded,
+    /// It lived when the sensor stopped watching.
+    Unwatched,
 }
 
 /// One side of a connection.
@@ -138,6 +151,24 @@ pub enum ByteQuality {
     SoFar,
     /// A lower bound: counting began late or stopped early.
     AtLeast,
+    /// The system said zero both ways, which it also says of flows that it does not count.
+    ZeroUnverified,
+}
+
+/// A name for the other side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hostname {
+    /// As it was told, without a path or a port.
+    pub name: Arc<str>,
+    /// Who told.
+    pub source: NameSource,
+}
+
+/// Who told the name of the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NameSource {
+    /// The system's own networking library: the app asked it to connect to this name.
+    SystemLibrary,
 }
 
 /// Transport protocol.
@@ -222,6 +253,11 @@ pub enum IdentitySource {
     Snapshot,
     /// A process that held the socket when the socket tables were polled.
     SocketTable,
+    /// The process that last used the socket when the flow began, by its audit token.
+    AuditToken,
+    /// The process that last used the listening socket when the flow began, by its audit token;
+    /// another may have accepted.
+    ListenerToken,
 }
 
 impl IdentitySource {
@@ -231,10 +267,13 @@ impl IdentitySource {
             IdentitySource::Connect | IdentitySource::Accept | IdentitySource::FirstIo => {
                 Confidence::Certain
             }
-            IdentitySource::Bind | IdentitySource::Release | IdentitySource::Listener => {
-                Confidence::Likely
-            }
-            IdentitySource::Snapshot | IdentitySource::SocketTable => Confidence::Guess,
+            IdentitySource::Bind
+            | IdentitySource::Release
+            | IdentitySource::Listener
+            | IdentitySource::AuditToken => Confidence::Likely,
+            IdentitySource::Snapshot
+            | IdentitySource::SocketTable
+            | IdentitySource::ListenerToken => Confidence::Guess,
             IdentitySource::None => Confidence::Unknown,
         }
     }

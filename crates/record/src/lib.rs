@@ -30,14 +30,16 @@ pub mod wire;
 
 pub use connection::{
     Attribution, ByteQuality, Confidence, Connection, ConnectionId, Direction, Ending, Endpoint,
-    IdentitySource, Origin, Outcome, Phase, Protocol, Traffic,
+    Hostname, IdentitySource, NameSource, Origin, Outcome, Phase, Protocol, Traffic,
 };
 pub use device::{Device, EndpointId, ParseEndpointIdError, parse_uuid};
 pub use notice::{
-    LossCause, LossStage, LostKind, Notice, NoticeKind, PreviousEpoch, SensorKind, StopReason,
-    Tally,
+    AppCount, BreakerCause, BreakerState, Coverage, ExtensionReplaced, LossCause, LossStage,
+    LostKind, Notice, NoticeKind, PreviousEpoch, SensorKind, StopReason, Tally, TcpCounts,
 };
-pub use process::{Ancestor, ExecutableFile, Process, ProcessKey, User};
+pub use process::{
+    Ancestor, CodeSignature, ExecutableFile, Process, ProcessKey, SignatureValidity, User,
+};
 pub use time::{Mono, Stamp, Wall};
 
 /// Everything the trail can hold.

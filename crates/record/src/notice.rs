@@ -53,6 +53,29 @@ pub enum NoticeKind {
         /// The loss happened after this moment and not after the notice's own.
         since: Stamp,
     },
+    /// What a sensor cannot see changed while it watches.
+    SensorLimited {
+        /// Which.
+        sensor: SensorKind,
+        /// What is so now, in a sentence.
+        limit: String,
+    },
+    /// The sensor stepped out of the path of connections, or back into it. While it stands aside
+    /// nothing is seen.
+    BreakerChanged {
+        /// How it is now.
+        state: BreakerState,
+        /// Why.
+        cause: BreakerCause,
+        /// Crashes that were counted.
+        crashes: u32,
+    },
+    /// The system's own counters beside what was recorded.
+    Coverage(Coverage),
+    /// The system extension was replaced by another version.
+    ExtensionReplaced(ExtensionReplaced),
+    /// The machine goes to sleep.
+    Sleeping,
     /// The machine slept; nothing could be seen in between.
     Slept {
         /// For how long, in nanoseconds.
@@ -100,6 +123,76 @@ pub enum StopReason {
     SensorEnded,
 }
 
+/// Whether the sensor stands in the path of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BreakerState {
+    /// It stands aside: connections pass unseen.
+    Tripped,
+    /// It sees connections.
+    Healed,
+}
+
+/// Why the sensor steps aside, or back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BreakerCause {
+    /// It crashed too often in too short a time.
+    Crashes,
+    /// A managed setting says so.
+    Managed,
+    /// The machine was started again.
+    Boot,
+}
+
+/// The system's own counters beside what was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    /// Both were counted from this moment to the notice's own.
+    pub since: Stamp,
+    /// What the system counted; `None` where its meter is not available.
+    pub system: Option<TcpCounts>,
+    /// Why there is no meter.
+    pub unavailable: Option<String>,
+    /// What the sensor told of.
+    pub recorded: TcpCounts,
+    /// How many were missed, beyond what usually differs; `None` where that cannot be said.
+    pub missed_estimate: Option<u64>,
+    /// What the sensor by design does not see, one sentence each.
+    pub unseen: Vec<String>,
+}
+
+/// TCP connections by the side that began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpCounts {
+    /// Attempts of this machine.
+    pub outbound: u64,
+    /// Connections that were accepted.
+    pub inbound: u64,
+}
+
+/// The receipt of an upgrade of the system extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtensionReplaced {
+    /// Version before, where it is known.
+    pub from: Option<String>,
+    /// Version after.
+    pub to: String,
+    /// TCP connections that were open before and that replacing the filter resets.
+    pub reset_estimate: u64,
+    /// The same by app, the most first; what does not fit is summed under `other`.
+    pub by_app: Vec<AppCount>,
+    /// Whether flows arrived after; `None` where nobody waited for them.
+    pub flows_arrive: Option<bool>,
+}
+
+/// Connections of one app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppCount {
+    /// Its name.
+    pub app: String,
+    /// How many.
+    pub count: u64,
+}
+
 /// What watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SensorKind {
@@ -109,6 +202,8 @@ pub enum SensorKind {
     LinuxSampled,
     /// A recorded stream of events.
     Replay,
+    /// The content filter of macOS.
+    MacosFilter,
 }
 
 /// Where on the way from the kernel to the disk something was lost.
@@ -145,6 +240,8 @@ pub enum LossCause {
     UnknownProcess,
     /// The kernel runs no program on a processor on which it is under way.
     ProgramBusy,
+    /// A fault in the sensor's own code, which it caught.
+    Fault,
 }
 
 /// What was lost.

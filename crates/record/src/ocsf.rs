@@ -3,8 +3,9 @@
 //! | record | class |
 //! |---|---|
 //! | connection | Network Activity, 4001 |
-//! | recorder or sensor started, stopped | Application Lifecycle, 6002 |
-//! | loss, eviction, sleep, clock step, ledger | Event Log Activity, 1008 |
+//! | recorder or sensor started, stopped or stepped aside | Application Lifecycle, 6002 |
+//! | system extension replaced | Application Lifecycle, 6002 |
+//! | loss, limit, coverage, eviction, sleep, clock step, ledger | Event Log Activity, 1008 |
 //!
 //! All carry the `host` profile, which says on which device and by which process. What the schema
 //! has no place for stands under `unmapped.conntrail`: how we know, and nanoseconds.
@@ -15,13 +16,15 @@ mod event;
 
 use crate::device::write_uuid;
 use crate::{
-    Connection, ConnectionId, Device, Direction, Endpoint, LossCause, LossStage, LostKind, Notice,
-    NoticeKind, Outcome, Phase, Process, ProcessKey, Protocol, Record, RecordId, Stamp, Tally,
-    Traffic,
+    BreakerCause, BreakerState, ByteQuality, CodeSignature, Connection, ConnectionId, Coverage,
+    Device, Direction, Endpoint, ExtensionReplaced, Hostname, LossCause, LossStage, LostKind, Mono,
+    Notice, NoticeKind, Outcome, Phase, PreviousEpoch, Process, ProcessKey, Protocol, Record,
+    RecordId, SignatureValidity, Stamp, Tally, TcpCounts, Traffic, Wall,
 };
 use event::{
-    Actor, ConnectionInfo, ConnectionNotes, Event, File, Metadata, NetworkEndpoint, NetworkTraffic,
-    NoticeNotes, OperatingSystem, ParentProcess, Product, Timespan, Unmapped, UserObject,
+    Actor, ConnectionInfo, ConnectionNotes, DigitalSignature, Event, File, Fingerprint, Metadata,
+    NetworkEndpoint, NetworkTraffic, NoticeNotes, OperatingSystem, ParentProcess, Product,
+    ResponsibleNotes, Session, SignatureNotes, Timespan, Unmapped, UserObject,
 };
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -246,9 +249,13 @@ fn connection_activity(connection: &Connection) -> (Activity, Status) {
                 None => (activity(4, "Fail"), STATUS_FAILURE),
             }
         }
-        Outcome::Reaped | Outcome::Evicted | Outcome::Unknown => {
-            (activity(2, "Close"), STATUS_UNKNOWN)
-        }
+        Outcome::Reaped
+        | Outcome::Evicted
+        | Outcome::Unknown
+        | Outcome::ProcessGone
+        | Outcome::AgedOut
+        | Outcome::Superseded
+        | Outcome::Unwatched => (activity(2, "Close"), STATUS_UNKNOWN),
     }
 }
 
@@ -269,14 +276,14 @@ fn ending_errno(connection: &Connection) -> Option<i32> {
 /// The schema names the sides by who began, we by whose they are.
 /// An event must have a side, so one with no address at all names the machine.
 fn endpoints<'a>(
-    connection: &Connection,
+    connection: &'a Connection,
     device: &'a Device,
 ) -> (Option<NetworkEndpoint<'a>>, Option<NetworkEndpoint<'a>>) {
-    let local = endpoint(connection.local);
-    let remote = endpoint(connection.remote);
+    let local = endpoint(connection.local, None);
+    let remote = endpoint(connection.remote, connection.hostname.as_ref());
     let local = match (local, &remote) {
         (None, None) => Some(NetworkEndpoint {
-            hostname: Some(&device.hostname),
+            hostname: Some(device.hostname.as_str()),
             ip: None,
             port: None,
         }),
@@ -288,12 +295,11 @@ fn endpoints<'a>(
     }
 }
 
-fn endpoint<'a>(endpoint: Endpoint) -> Option<NetworkEndpoint<'a>> {
-    let ip = endpoint.address?;
-    Some(NetworkEndpoint {
-        ip: Some(ip),
+fn endpoint(endpoint: Endpoint, hostname: Option<&Hostname>) -> Option<NetworkEndpoint<'_>> {
+    (endpoint.address.is_some() || hostname.is_some()).then(|| NetworkEndpoint {
+        ip: endpoint.address,
         port: endpoint.port,
-        hostname: None,
+        hostname: hostname.map(|it| &*it.name),
     })
 }
 
@@ -335,6 +341,7 @@ fn connection_uid(id: ConnectionId, device: &Device) -> String {
     format!("{}-{}-c{}", device.endpoint, id.epoch, id.ordinal)
 }
 
+/// A zero that nobody vouches for is left out, as what is unknown is.
 fn traffic(connection: &Connection) -> Option<NetworkTraffic> {
     let Traffic {
         bytes_out,
@@ -342,7 +349,12 @@ fn traffic(connection: &Connection) -> Option<NetworkTraffic> {
         packets_out,
         packets_in,
         ..
-    } = connection.traffic;
+    } = match connection.traffic.quality {
+        ByteQuality::ZeroUnverified => Traffic::default(),
+        ByteQuality::Unknown | ByteQuality::Exact | ByteQuality::SoFar | ByteQuality::AtLeast => {
+            connection.traffic
+        }
+    };
     let wall_ms = |moment| connection.at.wall_at(moment).as_millis();
     let is_close = matches!(connection.phase, Phase::Close(_));
     let duration_ns = connection
@@ -377,6 +389,7 @@ fn actor<'a>(process: &'a Arc<Process>, connection: &'a Connection) -> Actor<'a>
         uid: user.uid.to_string(),
         name: user.name.as_deref(),
     });
+    let responsible = connection.responsible.as_deref();
     Actor {
         process: event::Process {
             pid: process.key.pid,
@@ -385,9 +398,15 @@ fn actor<'a>(process: &'a Arc<Process>, connection: &'a Connection) -> Actor<'a>
             name: process.name.as_deref(),
             path: process.path.as_deref(),
             cmd_line: process.command_line.as_deref(),
-            created_time: created_time(process.key, connection.at),
+            created_time: match process.started {
+                Some(started) => Some(started.as_millis()),
+                None => created_time(process.key, connection.at),
+            },
             file: file(process),
             user: user.clone(),
+            session: process.audit_session.map(|id| Session {
+                uid: id.to_string(),
+            }),
             parent_process: process
                 .ancestors
                 .first()
@@ -399,6 +418,10 @@ fn actor<'a>(process: &'a Arc<Process>, connection: &'a Connection) -> Actor<'a>
                 .collect(),
         },
         user,
+        app_name: responsible.and_then(|it| it.name.as_deref()),
+        app_uid: responsible
+            .and_then(|it| it.signature.as_ref())
+            .and_then(|it| it.signing_id.as_deref()),
     }
 }
 
@@ -407,9 +430,15 @@ fn process_uid(key: ProcessKey) -> String {
     format!("{}-{}-{}", key.pid, key.start_ns, key.exec_id)
 }
 
-/// A start of zero is the start nobody told.
+/// A start of zero is the start nobody told. One that lies after the record is no time since boot
+/// but the wall clock's, which some keys have instead.
 fn created_time(key: ProcessKey, at: Stamp) -> Option<i64> {
-    (key.start_ns != 0).then(|| at.wall_at(crate::Mono(key.start_ns)).as_millis())
+    let created = match key.start_ns {
+        0 => return None,
+        since_boot if since_boot <= at.mono.0 => at.wall_at(Mono(since_boot)),
+        since_1970 => Wall(i64::try_from(since_1970).ok()?),
+    };
+    Some(created.as_millis())
 }
 
 fn file(process: &Process) -> Option<File<'_>> {
@@ -424,7 +453,69 @@ fn file(process: &Process) -> Option<File<'_>> {
         path,
         type_id: 1,
         kind: "Regular File",
+        is_system: process.signature.as_ref().and_then(|it| it.platform),
+        signatures: process
+            .signature
+            .as_ref()
+            .and_then(digital_signature)
+            .into_iter()
+            .collect(),
     })
+}
+
+/// The schema's view of a signature; none for code that has none. The algorithm is not told.
+fn digital_signature(signature: &CodeSignature) -> Option<DigitalSignature<'_>> {
+    let (state_id, state) = match signature.validity {
+        SignatureValidity::Valid => (1, "Valid"),
+        SignatureValidity::Invalid => (99, "Invalid"),
+        SignatureValidity::Unknown => (0, "Unknown"),
+        SignatureValidity::Unsigned => return None,
+    };
+    Some(DigitalSignature {
+        algorithm_id: 0,
+        algorithm: "Unknown",
+        developer_uid: signature.team_id.as_deref(),
+        digest: signature.cdhash.as_ref().map(|cdhash| Fingerprint {
+            algorithm_id: 99,
+            algorithm: "cdhash",
+            value: hex(cdhash),
+        }),
+        state_id,
+        state,
+    })
+}
+
+fn signature_notes(signature: &CodeSignature) -> SignatureNotes<'_> {
+    SignatureNotes {
+        validity: signature.validity.name(),
+        status: signature.status,
+        signing_id: signature.signing_id.as_deref(),
+        team_id: signature.team_id.as_deref(),
+        cdhash: signature.cdhash.as_ref().map(|cdhash| hex(cdhash)),
+        platform: signature.platform,
+    }
+}
+
+fn responsible_notes(responsible: &Process) -> ResponsibleNotes<'_> {
+    ResponsibleNotes {
+        pid: responsible.key.pid,
+        uid: process_uid(responsible.key),
+        cpid: responsible.cpid.as_ref().map(uuid),
+        name: responsible.name.as_deref(),
+        path: responsible.path.as_deref(),
+        user_uid: responsible.user.as_ref().map(|user| user.uid),
+        vanished: responsible.vanished,
+        signature: responsible.signature.as_ref().map(signature_notes),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+    }
+    text
 }
 
 fn parent(ancestor: &crate::Ancestor, at: Stamp) -> ParentProcess<'_> {
@@ -438,7 +529,7 @@ fn parent(ancestor: &crate::Ancestor, at: Stamp) -> ParentProcess<'_> {
     }
 }
 
-fn connection_notes(connection: &Connection) -> ConnectionNotes {
+fn connection_notes(connection: &Connection) -> ConnectionNotes<'_> {
     let process = connection.process.as_deref();
     ConnectionNotes {
         phase: match connection.phase {
@@ -467,6 +558,13 @@ fn connection_notes(connection: &Connection) -> ConnectionNotes {
         executable_inode: process
             .and_then(|process| process.file)
             .map(|file| file.inode),
+        name_source: connection.hostname.as_ref().map(|it| it.source.name()),
+        effective_uid: process.and_then(|process| process.effective_uid),
+        vanished: process.is_some_and(|process| process.vanished),
+        signature: process
+            .and_then(|process| process.signature.as_ref())
+            .map(signature_notes),
+        responsible: connection.responsible.as_deref().map(responsible_notes),
     }
 }
 
@@ -516,6 +614,7 @@ struct NoticeParts {
 
 const RECORDER: &str = "conntraild";
 const SENSOR: &str = "Conntrail sensor";
+const EXTENSION: &str = "Conntrail system extension";
 
 fn notice_parts(kind: &NoticeKind) -> NoticeParts {
     match kind {
@@ -545,16 +644,25 @@ fn notice_parts(kind: &NoticeKind) -> NoticeParts {
             count,
             since,
         } => NoticeParts {
-            count: *count,
             since: Some(*since),
-            status: STATUS_FAILURE,
-            status_code: Some(cause.name()),
-            ..log(
-                other_activity("Gap"),
-                "lost",
-                loss_message(*stage, *cause, *what, *count),
-            )
+            ..lost_parts(*stage, *cause, *what, *count)
         },
+        NoticeKind::SensorLimited { sensor, limit } => {
+            let message = format!("The sensor {} is limited: {limit}", sensor.name());
+            log(other_activity("Limit"), "sensor_limited", message)
+        }
+        NoticeKind::BreakerChanged {
+            state,
+            cause,
+            crashes,
+        } => breaker_parts(*state, *cause, *crashes),
+        NoticeKind::Coverage(coverage) => coverage_parts(coverage),
+        NoticeKind::ExtensionReplaced(replaced) => replaced_parts(replaced),
+        NoticeKind::Sleeping => log(
+            other_activity("Suspend"),
+            "sleeping",
+            "The machine goes to sleep.".to_owned(),
+        ),
         NoticeKind::Slept { duration_ns } => {
             let message = format!("The machine slept for {} s.", duration_ns / 1_000_000_000);
             log(other_activity("Sleep"), "slept", message)
@@ -567,22 +675,102 @@ fn notice_parts(kind: &NoticeKind) -> NoticeParts {
             epoch,
             first_sequence,
             last_sequence,
-        } => NoticeParts {
-            count: Some(
-                last_sequence
-                    .saturating_sub(*first_sequence)
-                    .saturating_add(1),
-            ),
-            ..log(
-                activity(2, "Delete"),
-                "trail_evicted",
-                format!(
-                    "Records {first_sequence} to {last_sequence} of epoch {epoch} were deleted to \
-                     keep within the quota."
-                ),
-            )
-        },
+        } => evicted_parts(*epoch, *first_sequence, *last_sequence),
         NoticeKind::Ledger(tally) => log(other_activity("Ledger"), "ledger", ledger_message(tally)),
+    }
+}
+
+fn lost_parts(
+    stage: LossStage,
+    cause: LossCause,
+    what: LostKind,
+    count: Option<u64>,
+) -> NoticeParts {
+    NoticeParts {
+        count,
+        status: STATUS_FAILURE,
+        status_code: Some(cause.name()),
+        ..log(
+            other_activity("Gap"),
+            "lost",
+            loss_message(stage, cause, what, count),
+        )
+    }
+}
+
+fn evicted_parts(epoch: u64, first_sequence: u64, last_sequence: u64) -> NoticeParts {
+    let count = last_sequence.saturating_sub(first_sequence);
+    NoticeParts {
+        count: Some(count.saturating_add(1)),
+        ..log(
+            activity(2, "Delete"),
+            "trail_evicted",
+            format!(
+                "Records {first_sequence} to {last_sequence} of epoch {epoch} were deleted to \
+                 keep within the quota."
+            ),
+        )
+    }
+}
+
+fn breaker_parts(state: BreakerState, cause: BreakerCause, crashes: u32) -> NoticeParts {
+    let (activity, message) = match state {
+        BreakerState::Tripped => (
+            activity(7, "Disable"),
+            "The sensor steps aside: connections pass unseen",
+        ),
+        BreakerState::Healed => (
+            activity(6, "Enable"),
+            "The sensor is back: connections are seen again",
+        ),
+    };
+    let message = format!("{message} ({}, {crashes} crashes).", cause.name());
+    NoticeParts {
+        status_code: Some(cause.name()),
+        ..lifecycle(SENSOR, activity, "breaker_changed", message)
+    }
+}
+
+fn coverage_parts(coverage: &Coverage) -> NoticeParts {
+    let TcpCounts { outbound, inbound } = coverage.recorded;
+    let recorded = format!("{outbound} outbound and {inbound} inbound connections were recorded");
+    let message = match coverage.system {
+        Some(TcpCounts { outbound, inbound }) => {
+            format!("{recorded}; the system counted {outbound} and {inbound}.")
+        }
+        None => format!("{recorded}; the system's meter is not available."),
+    };
+    NoticeParts {
+        count: coverage.missed_estimate,
+        since: Some(coverage.since),
+        status: match (coverage.system, coverage.missed_estimate) {
+            (None, _) | (Some(_), None) => STATUS_UNKNOWN,
+            (Some(_), Some(0)) => STATUS_SUCCESS,
+            (Some(_), Some(_)) => STATUS_FAILURE,
+        },
+        ..log(other_activity("Coverage"), "coverage", message)
+    }
+}
+
+fn replaced_parts(replaced: &ExtensionReplaced) -> NoticeParts {
+    let from = replaced.from.as_deref().unwrap_or("an unknown version");
+    let message = format!(
+        "The system extension was replaced: {from} by {}; about {} connections were reset.",
+        replaced.to, replaced.reset_estimate
+    );
+    NoticeParts {
+        count: Some(replaced.reset_estimate),
+        status: match replaced.flows_arrive {
+            Some(true) => STATUS_SUCCESS,
+            Some(false) => STATUS_FAILURE,
+            None => STATUS_UNKNOWN,
+        },
+        ..lifecycle(
+            EXTENSION,
+            activity(8, "Update"),
+            "extension_replaced",
+            message,
+        )
     }
 }
 
@@ -647,12 +835,7 @@ fn details(kind: &NoticeKind) -> Value {
         NoticeKind::RecorderStarted { previous: None } => json!({}),
         NoticeKind::RecorderStarted {
             previous: Some(previous),
-        } => json!({
-            "previous_epoch": previous.epoch,
-            "previous_last_sequence": previous.last_sequence,
-            "previous_last_time_ns": previous.last_at.map(|at| at.wall.0),
-            "previous_stopped_in_order": previous.stopped_in_order,
-        }),
+        } => previous_details(previous),
         NoticeKind::RecorderStopped { reason, tally } => json!({
             "reason": reason.name(),
             "closes_made": tally.closes_made,
@@ -696,7 +879,58 @@ fn details(kind: &NoticeKind) -> Value {
             "closes_lost": tally.closes_lost,
             "live": tally.live,
         }),
+        NoticeKind::SensorLimited { sensor, limit } => {
+            json!({ "sensor": sensor.name(), "limit": limit })
+        }
+        NoticeKind::BreakerChanged {
+            state,
+            cause,
+            crashes,
+        } => json!({ "state": state.name(), "cause": cause.name(), "crashes": crashes }),
+        NoticeKind::Coverage(coverage) => coverage_details(coverage),
+        NoticeKind::ExtensionReplaced(replaced) => replaced_details(replaced),
+        NoticeKind::Sleeping => json!({}),
     }
+}
+
+fn previous_details(previous: &PreviousEpoch) -> Value {
+    json!({
+        "previous_epoch": previous.epoch,
+        "previous_last_sequence": previous.last_sequence,
+        "previous_last_time_ns": previous.last_at.map(|at| at.wall.0),
+        "previous_stopped_in_order": previous.stopped_in_order,
+    })
+}
+
+fn coverage_details(coverage: &Coverage) -> Value {
+    let counts = |counts: TcpCounts| {
+        json!({
+            "outbound": counts.outbound,
+            "inbound": counts.inbound,
+        })
+    };
+    json!({
+        "since_ns": coverage.since.wall.0,
+        "system": coverage.system.map(counts),
+        "unavailable": coverage.unavailable,
+        "recorded": counts(coverage.recorded),
+        "missed_estimate": coverage.missed_estimate,
+        "unseen": coverage.unseen,
+    })
+}
+
+fn replaced_details(replaced: &ExtensionReplaced) -> Value {
+    let by_app = replaced.by_app.iter();
+    let by_app: Vec<Value> = by_app
+        .map(|it| json!({ "app": it.app, "count": it.count }))
+        .collect();
+    json!({
+        "from": replaced.from,
+        "to": replaced.to,
+        "reset_estimate": replaced.reset_estimate,
+        "by_app": by_app,
+        "flows_arrive": replaced.flows_arrive,
+    })
 }
 
 fn uuid(bytes: &[u8; 16]) -> String {
@@ -745,6 +979,144 @@ mod tests {
         let port = |side: &str| event[side]["port"].as_u64();
         assert_eq!(port("src_endpoint"), connection.remote.port.map(u64::from));
         assert_eq!(port("dst_endpoint"), connection.local.port.map(u64::from));
+    }
+
+    #[test]
+    fn the_name_that_was_asked_for_stands_on_the_other_side() {
+        let mut connection = connection();
+        connection.remote.address = None;
+        connection.hostname = Some(Hostname {
+            name: "www.example.com".into(),
+            source: crate::NameSource::SystemLibrary,
+        });
+        for (direction, side) in [
+            (Direction::Inbound, "src_endpoint"),
+            (Direction::Outbound, "dst_endpoint"),
+        ] {
+            connection.direction = direction;
+            let event = event(&Record::Connection(connection.clone()));
+            assert_eq!(event[side]["hostname"], "www.example.com");
+            assert_eq!(event[side]["port"], connection.remote.port.unwrap());
+            assert_eq!(
+                event["unmapped"]["conntrail"]["name_source"],
+                "system_library"
+            );
+        }
+    }
+
+    fn signed(validity: SignatureValidity) -> CodeSignature {
+        CodeSignature {
+            validity,
+            status: None,
+            signing_id: Some("com.example.chat".into()),
+            team_id: Some("ABCDE12345".into()),
+            cdhash: Some([0xa5; 20]),
+            platform: Some(false),
+        }
+    }
+
+    fn with_process(change: impl FnOnce(&mut Process)) -> Connection {
+        let mut connection = connection();
+        let mut process = Process::clone(connection.process.as_ref().unwrap());
+        change(&mut process);
+        connection.process = Some(process.into());
+        connection
+    }
+
+    #[test]
+    fn who_signed_stands_where_the_schema_has_a_place_and_in_our_words() {
+        let connection = with_process(|it| it.signature = Some(signed(SignatureValidity::Valid)));
+        let event = event(&Record::Connection(connection));
+        let signature = &event["actor"]["process"]["file"]["signatures"][0];
+        assert_eq!(signature["developer_uid"], "ABCDE12345");
+        assert_eq!(signature["state_id"], 1);
+        assert_eq!(signature["digest"]["value"], "a5".repeat(20));
+        assert_eq!(event["actor"]["process"]["file"]["is_system"], false);
+        let notes = &event["unmapped"]["conntrail"]["signature"];
+        assert_eq!(notes["validity"], "valid");
+        assert_eq!(notes["signing_id"], "com.example.chat");
+    }
+
+    #[test]
+    fn unsigned_code_has_no_signature_but_says_so() {
+        let unsigned = CodeSignature {
+            signing_id: None,
+            team_id: None,
+            cdhash: None,
+            ..signed(SignatureValidity::Unsigned)
+        };
+        let connection = with_process(|process| process.signature = Some(unsigned));
+        let event = event(&Record::Connection(connection));
+        assert_eq!(event["actor"]["process"]["file"].get("signatures"), None);
+        let notes = &event["unmapped"]["conntrail"]["signature"];
+        assert_eq!(notes["validity"], "unsigned");
+    }
+
+    #[test]
+    fn the_app_behind_a_service_is_named_beside_it() {
+        let mut connection = connection();
+        let mut app = Process::bare(ProcessKey {
+            pid: 99,
+            start_ns: 0,
+            exec_id: 7,
+        });
+        app.name = Some("Chat".into());
+        app.signature = Some(signed(SignatureValidity::Valid));
+        connection.responsible = Some(app.into());
+        let event = event(&Record::Connection(connection));
+        assert_eq!(event["actor"]["app_name"], "Chat");
+        assert_eq!(event["actor"]["app_uid"], "com.example.chat");
+        let responsible = &event["unmapped"]["conntrail"]["responsible"];
+        assert_eq!(responsible["uid"], "99-0-7");
+        assert_eq!(responsible["signature"]["team_id"], "ABCDE12345");
+    }
+
+    #[test]
+    fn a_process_says_when_it_was_created_however_that_was_told() {
+        let connection = |start_ns: u64, started: Option<Wall>| {
+            with_process(|process| {
+                process.key.start_ns = start_ns;
+                process.started = started;
+                process.audit_session = Some(100_003);
+                process.effective_uid = Some(0);
+                process.vanished = true;
+            })
+        };
+        let created = |connection: Connection| {
+            let event = event(&Record::Connection(connection));
+            let process = &event["actor"]["process"];
+            assert_eq!(process["session"]["uid"], "100003");
+            assert_eq!(event["unmapped"]["conntrail"]["effective_uid"], 0);
+            assert_eq!(event["unmapped"]["conntrail"]["vanished"], true);
+            process.get("created_time").and_then(Value::as_i64)
+        };
+        assert_eq!(created(connection(0, None)), None);
+        assert_eq!(created(connection(0, Some(Wall(5_000_000)))), Some(5));
+        let at = self::connection().at;
+        let since_boot = connection(at.mono.0 - 2_000_000, None);
+        assert_eq!(
+            created(since_boot),
+            Some(Wall(at.wall.0 - 2_000_000).as_millis())
+        );
+        let since_1970 = connection(1_700_000_000_000_000_000, None);
+        assert_eq!(created(since_1970), Some(1_700_000_000_000));
+    }
+
+    #[test]
+    fn zeros_that_nobody_vouches_for_are_no_counts() {
+        let mut connection = connection();
+        connection.traffic = Traffic {
+            bytes_out: Some(0),
+            bytes_in: Some(0),
+            quality: ByteQuality::ZeroUnverified,
+            ..Traffic::default()
+        };
+        let event = event(&Record::Connection(connection));
+        assert_eq!(event["traffic"].get("bytes_out"), None);
+        assert_eq!(
+            event["unmapped"]["conntrail"]["byte_quality"],
+            "zero_unverified"
+        );
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! documentation.
 
 use crate::{
-    Ancestor, Attribution, ByteQuality, Connection, ConnectionId, Device, Direction, Ending,
-    Endpoint, EndpointId, ExecutableFile, IdentitySource, LossCause, LossStage, LostKind, Mono,
-    Notice, NoticeKind, Origin, Outcome, Phase, PreviousEpoch, Process, ProcessKey, Protocol,
-    Record, SensorKind, Stamp, StopReason, Tally, Traffic, User, Wall,
+    Ancestor, AppCount, Attribution, BreakerCause, BreakerState, ByteQuality, CodeSignature,
+    Connection, ConnectionId, Coverage, Device, Direction, Ending, Endpoint, EndpointId,
+    ExecutableFile, ExtensionReplaced, Hostname, IdentitySource, LossCause, LossStage, LostKind,
+    Mono, NameSource, Notice, NoticeKind, Origin, Outcome, Phase, PreviousEpoch, Process,
+    ProcessKey, Protocol, Record, SensorKind, SignatureValidity, Stamp, StopReason, Tally,
+    TcpCounts, Traffic, User, Wall,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -84,6 +86,8 @@ impl Random {
 struct World {
     random: Random,
     processes: Vec<Arc<Process>>,
+    /// As macOS tells of them.
+    mac_processes: Vec<Arc<Process>>,
     remotes: Vec<IpAddr>,
     clock_ns: u64,
     ordinal: u64,
@@ -94,9 +98,14 @@ impl World {
         let mut random = Random::new(seed);
         let processes = (0..40).map(|_| Arc::new(process(&mut random))).collect();
         let remotes = (0..300).map(|_| address(&mut random)).collect();
+        let mut mac_random = Random::new(seed ^ 0x4d61_6373);
+        let mac_processes = (0..40)
+            .map(|_| Arc::new(mac_process(&mut mac_random)))
+            .collect();
         World {
             random,
             processes,
+            mac_processes,
             remotes,
             clock_ns: 3_600_000_000_000,
             ordinal: 0,
@@ -112,6 +121,9 @@ impl World {
             });
         }
         let mut connection = self.close();
+        if self.random.one_in(3) {
+            self.tell_as_macos(&mut connection);
+        }
         match self.random.below(4) {
             0 => connection.phase = Phase::Open,
             1 => connection.phase = Phase::Update,
@@ -136,12 +148,12 @@ impl World {
         let handshake_ns = random.size(26).min(lifetime_ns);
         let opened = Mono(at.mono.0 - lifetime_ns);
         let outcome = if random.one_in(8) {
-            random.pick(Outcome::ALL)
+            random.pick(&Outcome::ALL[..KERNEL_OUTCOMES])
         } else {
             Outcome::Closed
         };
         let source = if random.one_in(6) {
-            random.pick(IdentitySource::ALL)
+            random.pick(&IdentitySource::ALL[..KERNEL_SOURCES])
         } else {
             IdentitySource::Connect
         };
@@ -156,6 +168,8 @@ impl World {
             at,
             process: (source != IdentitySource::None).then(|| random.pick(&self.processes)),
             attribution: Attribution::from_source(source),
+            responsible: None,
+            hostname: None,
             protocol: random.pick(&[Protocol::Tcp, Protocol::Tcp, Protocol::Udp]),
             direction: random.pick(&[Direction::Outbound, Direction::Outbound, Direction::Inbound]),
             local: endpoint(local_address(remote), 32_768 + random.below(28_232) as u16),
@@ -175,6 +189,39 @@ impl World {
             } else {
                 Origin::Live
             },
+        }
+    }
+
+    /// What a content filter tells: the app behind a service, names, and late or doubtful counts.
+    fn tell_as_macos(&mut self, connection: &mut Connection) {
+        let random = &mut self.random;
+        connection.process = Some(random.pick(&self.mac_processes));
+        let source = random.pick(&[IdentitySource::AuditToken, IdentitySource::ListenerToken]);
+        connection.attribution = Attribution::from_source(source);
+        connection.responsible = random
+            .one_in(2)
+            .then(|| random.pick(&self.mac_processes))
+            .filter(|responsible| connection.process.as_ref() != Some(responsible));
+        connection.hostname = (!random.one_in(3)).then(|| Hostname {
+            name: random.pick(HOSTNAMES).into(),
+            source: NameSource::SystemLibrary,
+        });
+        connection.network_namespace = None;
+        connection.rtt_us = None;
+        connection.retransmits = None;
+        if random.one_in(3) {
+            connection.phase = Phase::Close(Ending {
+                outcome: random.pick(&Outcome::ALL[KERNEL_OUTCOMES..]),
+                errno: None,
+            });
+        }
+        if random.one_in(4) {
+            connection.traffic = Traffic {
+                bytes_out: Some(0),
+                bytes_in: Some(0),
+                quality: ByteQuality::ZeroUnverified,
+                ..Traffic::default()
+            };
         }
     }
 
@@ -198,7 +245,7 @@ impl World {
     fn notice(&mut self) -> NoticeKind {
         let since = stamp(self.clock_ns - 1_000_000);
         let random = &mut self.random;
-        match random.below(9) {
+        match random.below(14) {
             0 => NoticeKind::RecorderStarted {
                 previous: previous(random, since),
             },
@@ -232,10 +279,28 @@ impl World {
                 first_sequence: 1,
                 last_sequence: random.size(30),
             },
+            8 => NoticeKind::SensorLimited {
+                sensor: random.pick(SensorKind::ALL),
+                limit: "Connections of this machine with itself are not seen.".to_owned(),
+            },
+            9 => NoticeKind::BreakerChanged {
+                state: random.pick(BreakerState::ALL),
+                cause: random.pick(BreakerCause::ALL),
+                crashes: random.below(5) as u32,
+            },
+            10 => NoticeKind::Coverage(coverage(random, since)),
+            11 => NoticeKind::ExtensionReplaced(replaced(random)),
+            12 => NoticeKind::Sleeping,
             _ => NoticeKind::Ledger(tally(random)),
         }
     }
 }
+
+/// How many of the choices the sensors of Linux make, which stand first; the others come only with
+/// what the filter of macOS tells.
+const KERNEL_OUTCOMES: usize = 11;
+const KERNEL_SOURCES: usize = 9;
+const KERNEL_QUALITIES: usize = 4;
 
 const PROGRAMS: &[&str] = &[
     "/usr/lib/firefox-esr/firefox-esr",
@@ -254,8 +319,8 @@ const START_NS_MIN: u64 = 1_000_000_000;
 fn process(random: &mut Random) -> Process {
     let path = random.pick(PROGRAMS);
     let user_name = random.pick(&["ana", "root", "www-data"]);
+    let key = key(random);
     Process {
-        key: key(random),
         cpid: Some(cpid(random)),
         name: path.rsplit('/').next().map(Into::into),
         path: Some(path.into()),
@@ -271,6 +336,83 @@ fn process(random: &mut Random) -> Process {
         login_uid: (!random.one_in(3)).then_some(1_000),
         cgroup: Some(random.size(14)),
         ancestors: (0..random.below(4)).map(|_| ancestor(random)).collect(),
+        ..Process::bare(key)
+    }
+}
+
+const HOSTNAMES: &[&str] = &[
+    "www.example.com",
+    "api.example.org",
+    "bücher.example",
+    "xn--",
+];
+
+const APPS: &[(&str, &str)] = &[
+    ("/usr/libexec/nsurlsessiond", "com.apple.nsurlsessiond"),
+    (
+        "/Applications/Chat.app/Contents/MacOS/Chat",
+        "com.example.chat",
+    ),
+    ("/usr/bin/curl", "com.apple.curl"),
+    ("/opt/homebrew/bin/wget", "wget"),
+];
+
+/// A process as macOS tells of it; one in four was gone when it was looked up.
+fn mac_process(random: &mut Random) -> Process {
+    let (path, signing_id) = random.pick(APPS);
+    let key = ProcessKey {
+        pid: 1 + random.size(17) as u32,
+        start_ns: 0,
+        exec_id: random.size(32) as u32,
+    };
+    let gone = random.one_in(4);
+    let mut process = Process {
+        user: Some(User {
+            uid: 501,
+            name: Some("ana".into()),
+        }),
+        effective_uid: random.one_in(3).then_some(0),
+        login_uid: Some(501),
+        audit_session: Some(100_000 + random.below(20) as u32),
+        vanished: gone,
+        ..Process::bare(key)
+    };
+    if !gone {
+        process.cpid = Some(cpid(random));
+        process.name = path.rsplit('/').next().map(Into::into);
+        process.path = Some(path.into());
+        process.started = Some(Wall(BOOT_WALL_NS + random.size(41) as i64));
+        process.signature = Some(signature(random, signing_id));
+        process.ancestors = vec![Ancestor {
+            key: ProcessKey {
+                pid: 1,
+                start_ns: BOOT_WALL_NS as u64,
+                exec_id: 0,
+            },
+            cpid: Some(cpid(random)),
+            name: Some("launchd".into()),
+            path: Some("/sbin/launchd".into()),
+        }];
+    }
+    process
+}
+
+fn signature(random: &mut Random, signing_id: &str) -> CodeSignature {
+    let validity = if random.one_in(2) {
+        random.pick(SignatureValidity::ALL)
+    } else {
+        SignatureValidity::Valid
+    };
+    let is_signed = validity != SignatureValidity::Unsigned;
+    let mut cdhash = [0; 20];
+    cdhash[..8].copy_from_slice(&random.number().to_le_bytes());
+    CodeSignature {
+        validity,
+        status: (validity != SignatureValidity::Valid).then(|| -67_000 - random.below(100) as i32),
+        signing_id: is_signed.then(|| signing_id.into()),
+        team_id: (is_signed && random.one_in(2)).then(|| "ABCDE12345".into()),
+        cdhash: is_signed.then_some(cdhash),
+        platform: (!random.one_in(3)).then(|| signing_id.starts_with("com.apple.")),
     }
 }
 
@@ -333,7 +475,7 @@ fn traffic(random: &mut Random) -> Traffic {
         packets_out: Some(bytes_out.div_ceil(1_400)),
         packets_in: Some(bytes_in.div_ceil(1_400)),
         quality: if random.one_in(9) {
-            random.pick(ByteQuality::ALL)
+            random.pick(&ByteQuality::ALL[..KERNEL_QUALITIES])
         } else {
             ByteQuality::Exact
         },
@@ -360,9 +502,47 @@ fn tally(random: &mut Random) -> Tally {
     }
 }
 
+fn coverage(random: &mut Random, since: Stamp) -> Coverage {
+    let is_available = !random.one_in(4);
+    Coverage {
+        since,
+        system: is_available.then(|| counts(random)),
+        unavailable: (!is_available).then(|| "The counters have an unknown size.".to_owned()),
+        recorded: counts(random),
+        missed_estimate: random.one_in(3).then(|| random.size(8)),
+        unseen: vec!["Subflows of Multipath TCP.".to_owned(); random.below(3) as usize],
+    }
+}
+
+fn counts(random: &mut Random) -> TcpCounts {
+    TcpCounts {
+        outbound: random.size(16),
+        inbound: random.size(12),
+    }
+}
+
+fn replaced(random: &mut Random) -> ExtensionReplaced {
+    let apps = ["Chat", "nsurlsessiond", "other"];
+    let by_app: Vec<AppCount> = apps[..random.below(4) as usize]
+        .iter()
+        .map(|app| AppCount {
+            app: (*app).to_owned(),
+            count: random.size(6),
+        })
+        .collect();
+    ExtensionReplaced {
+        from: (!random.one_in(3)).then(|| "0.1.0".to_owned()),
+        to: "0.2.0".to_owned(),
+        reset_estimate: by_app.iter().map(|it| it.count).sum(),
+        by_app,
+        flows_arrive: random.pick(&[None, Some(false), Some(true)]),
+    }
+}
+
+const BOOT_WALL_NS: i64 = 1_790_000_000_000_000_000;
+
 /// A moment of the monotonic clock, on a wall clock that never steps.
 fn stamp(mono_ns: u64) -> Stamp {
-    const BOOT_WALL_NS: i64 = 1_790_000_000_000_000_000;
     Stamp {
         wall: Wall(BOOT_WALL_NS + mono_ns as i64),
         mono: Mono(mono_ns),

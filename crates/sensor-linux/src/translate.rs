@@ -185,7 +185,6 @@ impl Translator {
         };
         Some(Message::Event(Event::ProcessSeen(Introduction {
             process: Process {
-                key,
                 cpid: self.cpid(&head),
                 name,
                 path,
@@ -201,7 +200,7 @@ impl Translator {
                 login_uid: (head.has_login_uid != 0 && head.login_uid != NOBODY_LOGGED_IN)
                     .then_some(head.login_uid),
                 cgroup: (head.cgroup != 0).then_some(head.cgroup),
-                ancestors: Vec::new(),
+                ..Process::bare(key)
             },
             parent: (parent.pid != 0).then_some(parent),
         })))
@@ -430,6 +429,7 @@ fn owner(bytes: &OwnerBytes) -> Option<Owner> {
             exec_id: bytes.exec_id,
         },
         attribution: Attribution::from_source(source),
+        responsible: None,
     })
 }
 

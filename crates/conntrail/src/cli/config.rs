@@ -1,6 +1,7 @@
 //! `conntrail config`: every setting, its value, and who set it.
 
-use host::config::Layers;
+use host::config::{Layers, Overridden};
+use host::preferences;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,35 +9,77 @@ use std::process::ExitCode;
 /// What to show.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Configuration file [default: /etc/conntrail/conntrail.toml, if it exists]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = host::paths::config_file_help())]
     config: Option<PathBuf>,
 }
 
 /// Prints the settings in the form of the file, so that the output is a file.
-/// The exit code is 1 when something in the file does not apply.
+/// The exit code is 1 when something that somebody set does not apply.
 ///
 /// # Errors
 /// When a file that was named cannot be read.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let layers = Layers::load(arguments.config.as_deref())?;
-    let mut out = io::stdout().lock();
+    let layers = Layers::of_this_machine(arguments.config.as_deref())?;
+    print(&layers, &mut io::stdout().lock())?;
+    let problems = layers.problems();
+    for problem in &problems {
+        writeln!(io::stderr(), "conntrail: {problem}")?;
+    }
+    Ok(if problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn print(layers: &Layers, out: &mut impl Write) -> io::Result<()> {
     let mut section = "";
-    for (key, value, origin, about) in layers.rows() {
-        let (of, name) = key.split_once('.').expect("every key is section.name");
+    for row in layers.rows() {
+        let (of, name) = row.key.split_once('.').expect("every key is section.name");
         if of != section {
             let gap = if section.is_empty() { "" } else { "\n" };
             writeln!(out, "{gap}[{of}]")?;
             section = of;
         }
-        writeln!(out, "# {about}\n{name} = {value}  # {origin}")?;
+        writeln!(
+            out,
+            "# {}\n{name} = {}  # {}",
+            row.about, row.value, row.origin
+        )?;
+        for overridden in row.overridden {
+            let Overridden { origin, value, .. } = overridden;
+            writeln!(out, "#   overrides {value} of {origin}")?;
+        }
     }
-    for problem in &layers.problems {
-        writeln!(io::stderr(), "conntrail: {problem}")?;
+    if let Some(sentence) = preferences::NOT_SHOWN {
+        writeln!(out, "\n# {sentence}")?;
     }
-    Ok(if layers.problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::config::ManagedValue;
+    use std::path::Path;
+
+    #[test]
+    fn who_set_what_is_shown_and_the_output_is_a_file() {
+        let mut layers = Layers::default();
+        layers.add_file(Path::new("c.toml"), "[flow]\nflows_max = 5_000\n");
+        layers.add_managed(
+            preferences::MANAGED_PREFERENCES,
+            [("flow.flows_max".to_owned(), ManagedValue::Integer(9_000))],
+        );
+        let mut out = Vec::new();
+        print(&layers, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let expected = "flows_max = 9000  # managed preferences com.conntrail.agent\n\
+                        #   overrides 5000 of c.toml:2\n";
+        assert!(text.contains(expected), "{text}");
+        let mut again = Layers::default();
+        again.add_file(Path::new("printed"), &text);
+        assert_eq!(again.problems(), []);
+        assert_eq!(again.config, layers.config);
+    }
 }

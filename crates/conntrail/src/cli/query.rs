@@ -2,7 +2,7 @@
 
 use super::recorded_in;
 use crate::words;
-use ::query::{Answer, Answers, Filter, OpenConnections, ProcessPattern};
+use ::query::{Answer, Answers, Filter, HostPattern, OpenConnections, ProcessPattern};
 use anyhow::Context;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -21,6 +21,17 @@ pub(crate) struct Arguments {
     /// Only connections to this address or network, such as 203.0.113.0/24.
     #[arg(long, value_name = "CIDR", value_parser = parse_network)]
     to: Option<IpNet>,
+    /// Only connections to this name, or with a dot in front to all names below it, such as
+    /// .example.com; where the system tells names.
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Only connections of apps that this team signed, and whose signature is good; where the
+    /// system checks signatures.
+    #[arg(long, value_name = "TEAM")]
+    team: Option<String>,
+    /// Only connections of apps signed with this identifier, such as com.example.chat.
+    #[arg(long, value_name = "IDENTIFIER")]
+    signer: Option<String>,
     /// Only connections with this port on either side.
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
@@ -31,7 +42,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "WHEN", value_parser = parse_moment)]
     until: Option<Wall>,
     /// Only connections that ended so: closed, reset, refused, timed_out, unreachable, aborted,
-    /// failed, reaped, evicted, idle or unknown.
+    /// failed, reaped, evicted, idle, process_gone, aged_out, superseded, unwatched or unknown.
     #[arg(long, value_name = "OUTCOME", value_parser = parse_outcome)]
     outcome: Option<Outcome>,
     /// One OCSF event a line: closes and notices.
@@ -47,6 +58,9 @@ impl Arguments {
         Filter {
             process: self.process.clone().map(ProcessPattern),
             to: self.to,
+            host: self.host.clone().map(HostPattern),
+            team: self.team.clone(),
+            signing_id: self.signer.clone(),
             port: self.port,
             since: self.since,
             until: self.until,
@@ -236,6 +250,24 @@ mod tests {
             (host::clock::stamp().wall.0 - hour_ago.0 - 3_600_000_000_000).abs() < 5_000_000_000
         );
         assert!(parse_moment("yesterday").unwrap_err().contains("yesterday"));
+    }
+
+    #[test]
+    fn the_help_names_every_outcome() {
+        use clap::Args;
+        let command = Arguments::augment_args(clap::Command::new("query"));
+        let outcome = command
+            .get_arguments()
+            .find(|it| it.get_id() == "outcome")
+            .unwrap();
+        let help = outcome.get_help().unwrap().to_string();
+        for outcome in Outcome::ALL {
+            assert!(
+                help.contains(outcome.name()),
+                "{} in {help}",
+                outcome.name()
+            );
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What the live table knows.
 
 use query::OpenConnections;
-use record::{Connection, Device, LostKind, NoticeKind, Phase, Record, SensorKind, Wall};
+use record::{
+    BreakerState, Connection, Device, LostKind, NoticeKind, Phase, Record, SensorKind, Wall,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -22,6 +24,8 @@ pub(crate) struct State {
     pub(crate) latest_notice: Option<(Wall, NoticeKind)>,
     pub(crate) device: Option<Arc<Device>>,
     pub(crate) recorder_stopped: bool,
+    /// The sensor has stepped out of the path of connections.
+    pub(crate) stands_aside: bool,
 }
 
 /// More than any terminal has lines.
@@ -68,7 +72,15 @@ impl State {
                 self.lost_unknown |= count.is_none();
             }
             NoticeKind::RecorderStopped { .. } => self.recorder_stopped = true,
-            other @ (NoticeKind::SensorStopped { .. }
+            NoticeKind::BreakerChanged { state, .. } => {
+                self.stands_aside = state == BreakerState::Tripped;
+                self.latest_notice = Some((at, kind));
+            }
+            other @ (NoticeKind::SensorLimited { .. }
+            | NoticeKind::Coverage(_)
+            | NoticeKind::ExtensionReplaced(_)
+            | NoticeKind::Sleeping
+            | NoticeKind::SensorStopped { .. }
             | NoticeKind::Lost { .. }
             | NoticeKind::Slept { .. }
             | NoticeKind::ClockStepped { .. }

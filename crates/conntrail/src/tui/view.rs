@@ -52,14 +52,20 @@ fn header(state: &State) -> Vec<String> {
                 "REDUCED: socket tables are polled, short connections are missed. {why}"
             )));
         }
-        Some(SensorKind::LinuxEbpf | SensorKind::Replay) => {}
+        Some(SensorKind::LinuxEbpf | SensorKind::MacosFilter | SensorKind::Replay) => {}
         None => lines.push("No sensor has reported yet.".to_owned()),
+    }
+    if state.stands_aside {
+        lines.push(bold(
+            "BREAKER: the sensor stands aside, connections pass unseen.",
+        ));
     }
     if state.recorder_stopped {
         lines.push(bold("The recorder has stopped."));
     }
     if let Some((at, kind)) = &state.latest_notice {
-        lines.push(dim(&notice(*at, &words::notice_words(kind))));
+        let words = words::notice_words(kind);
+        lines.push(dim(&notice(*at, words.lines().next().unwrap_or_default())));
     }
     lines
 }
@@ -148,6 +154,36 @@ mod tests {
         let text = lines(&state(records), Wall(0), 200, 24).join("\n");
         assert!(text.contains("60 open, 240 ended, none lost"), "{text}");
         assert_eq!(text.matches(" open  ").count(), 10, "{text}");
+    }
+
+    #[test]
+    fn a_sensor_that_stands_aside_is_said_until_it_is_back() {
+        let changed = |state| {
+            Record::Notice(Notice {
+                at: Stamp::default(),
+                kind: NoticeKind::BreakerChanged {
+                    state,
+                    cause: record::BreakerCause::Crashes,
+                    crashes: 3,
+                },
+            })
+        };
+        let tripped = changed(record::BreakerState::Tripped);
+        let healed = changed(record::BreakerState::Healed);
+        let text = |records| lines(&state(records), Wall(0), 200, 24).join("\n");
+        let aside = "connections pass unseen.";
+        assert!(text(vec![tripped.clone()]).contains(aside));
+        assert!(!text(vec![tripped, healed]).contains(aside));
+    }
+
+    #[test]
+    fn no_notice_takes_more_than_its_line() {
+        for record in sample::records(5, 500) {
+            if let Record::Notice(_) = &record {
+                let lines = lines(&state(vec![record]), Wall(0), 200, 24);
+                assert!(lines.iter().all(|line| !line.contains('\n')), "{lines:?}");
+            }
+        }
     }
 
     #[test]

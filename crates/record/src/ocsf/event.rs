@@ -57,7 +57,7 @@ pub(super) struct Event<'a> {
     pub(super) traffic: Option<NetworkTraffic>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cumulative_traffic: Option<NetworkTraffic>,
-    pub(super) unmapped: Unmapped,
+    pub(super) unmapped: Unmapped<'a>,
 }
 
 #[derive(Default, Serialize)]
@@ -111,6 +111,11 @@ pub(super) struct Actor<'a> {
     pub(super) process: Process<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<UserObject<'a>>,
+    /// The app on whose behalf the process acts, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) app_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) app_uid: Option<&'a str>,
 }
 
 #[derive(Clone, Serialize)]
@@ -139,9 +144,16 @@ pub(super) struct Process<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<UserObject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) session: Option<Session>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) parent_process: Option<ParentProcess<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) ancestry: Vec<ParentProcess<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Session {
+    pub(super) uid: String,
 }
 
 #[derive(Serialize)]
@@ -165,6 +177,29 @@ pub(super) struct File<'a> {
     pub(super) type_id: u32,
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) is_system: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) signatures: Vec<DigitalSignature<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct DigitalSignature<'a> {
+    pub(super) algorithm_id: u32,
+    pub(super) algorithm: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) developer_uid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) digest: Option<Fingerprint>,
+    pub(super) state_id: u32,
+    pub(super) state: &'static str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Fingerprint {
+    pub(super) algorithm_id: u32,
+    pub(super) algorithm: &'static str,
+    pub(super) value: String,
 }
 
 #[derive(Serialize)]
@@ -221,21 +256,21 @@ pub(super) struct Timespan {
 
 /// What the schema has no place for.
 #[derive(Serialize)]
-pub(super) enum Unmapped {
+pub(super) enum Unmapped<'a> {
     #[serde(rename = "conntrail")]
-    Connection(Box<ConnectionNotes>),
+    Connection(Box<ConnectionNotes<'a>>),
     #[serde(rename = "conntrail")]
     Notice(Box<NoticeNotes>),
 }
 
-impl Default for Unmapped {
-    fn default() -> Unmapped {
+impl Default for Unmapped<'_> {
+    fn default() -> Self {
         Unmapped::Notice(Box::default())
     }
 }
 
 #[derive(Serialize)]
-pub(super) struct ConnectionNotes {
+pub(super) struct ConnectionNotes<'a> {
     pub(super) phase: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) outcome: Option<&'static str>,
@@ -265,6 +300,49 @@ pub(super) struct ConnectionNotes {
     pub(super) executable_device: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) executable_inode: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name_source: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) effective_uid: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) vanished: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) signature: Option<SignatureNotes<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) responsible: Option<ResponsibleNotes<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct SignatureNotes<'a> {
+    pub(super) validity: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) signing_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) team_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cdhash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) platform: Option<bool>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ResponsibleNotes<'a> {
+    pub(super) pid: u32,
+    pub(super) uid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cpid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user_uid: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) vanished: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) signature: Option<SignatureNotes<'a>>,
 }
 
 #[derive(Default, Serialize)]

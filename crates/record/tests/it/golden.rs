@@ -4,7 +4,7 @@
 //! Files are only ever added. With `CONNTRAIL_BLESS` set, missing ones are written; those that
 //! exist are never touched.
 
-use record::{Record, RecordId, codec, ocsf, sample};
+use record::{ByteQuality, IdentitySource, Record, RecordId, codec, ocsf, sample};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,16 +12,42 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
 }
 
-/// The first sample of each kind of record, by a name that tells it.
+/// The first sample of each kind of record, and of each thing that only some connections have, by a
+/// name that tells it.
 fn wanted() -> Vec<(String, Record)> {
     let mut wanted: Vec<(String, Record)> = Vec::new();
     for record in sample::records(2026, 4_000) {
-        let name = name(&record);
-        if wanted.iter().all(|(taken, _)| *taken != name) {
-            wanted.push((name, record));
+        for name in [vec![name(&record)], traits(&record)].concat() {
+            if wanted.iter().all(|(taken, _)| *taken != name) {
+                wanted.push((name, record.clone()));
+            }
         }
     }
     wanted
+}
+
+/// What not every connection has.
+fn traits(record: &Record) -> Vec<String> {
+    let Record::Connection(connection) = record else {
+        return Vec::new();
+    };
+    let process = connection.process.as_deref();
+    let signature = process.and_then(|it| it.signature.as_ref());
+    let source = connection.attribution.source;
+    let by_token = [IdentitySource::AuditToken, IdentitySource::ListenerToken].contains(&source);
+    let is_unverified = connection.traffic.quality == ByteQuality::ZeroUnverified;
+    let has_effective = process.is_some_and(|it| it.effective_uid.is_some());
+    let traits = [
+        connection.hostname.as_ref().map(|_| "hostname"),
+        connection.responsible.as_ref().map(|_| "responsible"),
+        process.filter(|it| it.vanished).map(|_| "vanished"),
+        has_effective.then_some("effective_uid"),
+        signature.map(|it| it.validity.name()),
+        by_token.then(|| source.name()),
+        is_unverified.then_some("zero_unverified"),
+    ];
+    let named = traits.into_iter().flatten();
+    named.map(|it| format!("connection-with-{it}")).collect()
 }
 
 fn name(record: &Record) -> String {

@@ -51,6 +51,8 @@ impl Schemas {
             ("device", "/device"),
             ("os", "/device/os"),
             ("file", "/actor/process/file"),
+            ("digital_signature", "/actor/process/file/signatures/0"),
+            ("fingerprint", "/actor/process/file/signatures/0/digest"),
             ("timespan", "/traffic/timespan"),
         ];
         for (object, pointer) in objects {

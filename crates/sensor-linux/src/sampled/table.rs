@@ -319,6 +319,7 @@ impl Tracked {
         self.owner = Some(Owner {
             process,
             attribution: Attribution::from_source(source),
+            responsible: None,
         });
         self.owner
     }
@@ -347,7 +348,11 @@ impl Tracked {
         let was_told = bytes == self.told_bytes;
         let is_nothing_yet = self.told_bytes == (None, None) && bytes == (Some(0), Some(0));
         self.told_bytes = bytes;
-        (!was_told && !is_nothing_yet).then_some(Event::Updated { key, traffic })
+        (!was_told && !is_nothing_yet).then_some(Event::Updated {
+            key,
+            traffic,
+            flow: None,
+        })
     }
 
     fn open(&self, key: FlowKey, context: &Context<'_>) -> Opened {
@@ -401,7 +406,10 @@ impl Tracked {
 fn at_least(traffic: Traffic) -> Traffic {
     match traffic.quality {
         ByteQuality::Unknown => traffic,
-        ByteQuality::Exact | ByteQuality::SoFar | ByteQuality::AtLeast => Traffic {
+        ByteQuality::Exact
+        | ByteQuality::SoFar
+        | ByteQuality::AtLeast
+        | ByteQuality::ZeroUnverified => Traffic {
             quality: ByteQuality::AtLeast,
             ..traffic
         },
@@ -682,7 +690,8 @@ mod tests {
             events[1..],
             [Event::Updated {
                 key: CLIENT,
-                traffic
+                traffic,
+                flow: None,
             }]
         );
         assert_eq!(bench.poll(&[first]), vec![]);
@@ -692,7 +701,8 @@ mod tests {
             bench.poll(&[second]),
             [Event::Updated {
                 key: CLIENT,
-                traffic
+                traffic,
+                flow: None,
             }]
         );
         let close = closed(&bench.poll(&[]));
@@ -876,6 +886,7 @@ mod tests {
         let owner = Owner {
             process: HOLDER,
             attribution: Attribution::from_source(source),
+            responsible: None,
         };
         assert_eq!(
             bench.poll(&[client()]),

@@ -1,0 +1,217 @@
+//! Totals of a flow, which only ever rise, in half the room that [`Traffic`] takes.
+
+use record::{ByteQuality, Traffic};
+
+/// What passed from the beginning on, as far as it was told.
+///
+/// Each count stands one higher than it is, and zero is unknown: so the larger one of two is always
+/// the one to believe, and nothing told never wins over something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    one_higher: [u64; 4],
+    quality: ByteQuality,
+}
+
+impl Totals {
+    const ZERO: Totals = Totals {
+        one_higher: [1; 4],
+        quality: ByteQuality::Unknown,
+    };
+
+    /// What a sensor told. Zeros that nobody vouches for are no counts.
+    pub(crate) fn told(traffic: Traffic) -> Totals {
+        let counts = match traffic.quality {
+            ByteQuality::ZeroUnverified => [None; 4],
+            ByteQuality::Unknown
+            | ByteQuality::Exact
+            | ByteQuality::SoFar
+            | ByteQuality::AtLeast => [
+                traffic.bytes_out,
+                traffic.bytes_in,
+                traffic.packets_out,
+                traffic.packets_in,
+            ],
+        };
+        Totals {
+            one_higher: counts.map(|count| count.map_or(0, |count| count.saturating_add(1))),
+            quality: traffic.quality,
+        }
+    }
+
+    /// As records have it. Zeros that nobody vouches for come out as they were told.
+    pub(crate) fn traffic(self) -> Traffic {
+        let [bytes_out, bytes_in, packets_out, packets_in] =
+            self.one_higher.map(|count| count.checked_sub(1));
+        match self.quality {
+            ByteQuality::ZeroUnverified => Traffic {
+                bytes_out: Some(0),
+                bytes_in: Some(0),
+                quality: self.quality,
+                ..Traffic::default()
+            },
+            ByteQuality::Unknown
+            | ByteQuality::Exact
+            | ByteQuality::SoFar
+            | ByteQuality::AtLeast => Traffic {
+                bytes_out,
+                bytes_in,
+                packets_out,
+                packets_in,
+                quality: self.quality,
+            },
+        }
+    }
+
+    /// Takes in newer totals. Each count stays the highest that was told, and the quality is that
+    /// of the newest who told more.
+    pub(crate) fn raise(&mut self, newer: Totals) {
+        if newer.exceeds(self) || self.is_untold() {
+            self.quality = newer.quality;
+        }
+        self.one_higher = self.highest(&newer);
+    }
+
+    /// The last word, where the sensor gave one: no less than was told before.
+    ///
+    /// Only where it falls short of what was told before is the result no longer what the sensor
+    /// says of it, but a lower bound.
+    pub(crate) fn closed_with(&self, last: Totals) -> Totals {
+        let falls_short = match last.quality {
+            // A zero does not become better by being told twice.
+            ByteQuality::ZeroUnverified => self.exceeds(&Totals::ZERO),
+            ByteQuality::Unknown
+            | ByteQuality::Exact
+            | ByteQuality::SoFar
+            | ByteQuality::AtLeast => self.exceeds(&last),
+        };
+        Totals {
+            one_higher: self.highest(&last),
+            quality: if falls_short {
+                ByteQuality::AtLeast
+            } else {
+                last.quality
+            },
+        }
+    }
+
+    /// Nobody saw the end: there may have been more.
+    pub(crate) fn cut_off(self) -> Totals {
+        Totals {
+            quality: match self.quality {
+                ByteQuality::Unknown | ByteQuality::ZeroUnverified => self.quality,
+                ByteQuality::Exact | ByteQuality::SoFar | ByteQuality::AtLeast => {
+                    ByteQuality::AtLeast
+                }
+            },
+            ..self
+        }
+    }
+
+    /// What came on top of `before`, which another record has told already.
+    pub(crate) fn since(self, before: &Totals) -> Totals {
+        if before.is_untold() {
+            return self;
+        }
+        let mut rest = self.cut_off();
+        for (count, before) in rest.one_higher.iter_mut().zip(before.one_higher) {
+            if *count > 0 {
+                *count -= before.saturating_sub(1).min(*count - 1);
+            }
+        }
+        rest
+    }
+
+    /// Whether any count is higher than in `other`, or known only here.
+    pub(crate) fn exceeds(&self, other: &Totals) -> bool {
+        let mut pairs = self.one_higher.iter().zip(other.one_higher);
+        pairs.any(|(mine, others)| *mine > others)
+    }
+
+    /// Whether no count is known.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.one_higher == [0; 4]
+    }
+
+    fn highest(&self, other: &Totals) -> [u64; 4] {
+        let mut highest = self.one_higher;
+        for (count, other) in highest.iter_mut().zip(other.one_higher) {
+            *count = (*count).max(other);
+        }
+        highest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traffic(bytes_out: u64, bytes_in: u64, quality: ByteQuality) -> Traffic {
+        Traffic {
+            bytes_out: Some(bytes_out),
+            bytes_in: Some(bytes_in),
+            quality,
+            ..Traffic::default()
+        }
+    }
+
+    fn totals(bytes_out: u64, bytes_in: u64, quality: ByteQuality) -> Totals {
+        Totals::told(traffic(bytes_out, bytes_in, quality))
+    }
+
+    #[test]
+    fn what_is_told_comes_out_again_and_unknown_is_not_zero() {
+        for quality in ByteQuality::ALL {
+            let told = traffic(0, 0, *quality);
+            assert_eq!(Totals::told(told).traffic(), told);
+        }
+        let half = Traffic {
+            bytes_in: Some(0),
+            packets_out: Some(u64::MAX - 1),
+            quality: ByteQuality::Exact,
+            ..Traffic::default()
+        };
+        assert_eq!(Totals::told(half).traffic(), half);
+        assert_eq!(Totals::default().traffic(), Traffic::default());
+    }
+
+    #[test]
+    fn totals_rise_by_direction_and_are_never_summed() {
+        let mut live = totals(10, 500, ByteQuality::SoFar);
+        live.raise(totals(40, 300, ByteQuality::SoFar));
+        assert_eq!(live, totals(40, 500, ByteQuality::SoFar));
+        live.raise(totals(0, 0, ByteQuality::ZeroUnverified));
+        assert_eq!(live, totals(40, 500, ByteQuality::SoFar));
+    }
+
+    #[test]
+    fn a_last_word_of_less_is_a_lower_bound_and_of_more_is_the_word() {
+        let live = totals(40, 500, ByteQuality::SoFar);
+        let more = totals(40, 501, ByteQuality::Exact);
+        assert_eq!(live.closed_with(more), more);
+        let less = totals(90, 20, ByteQuality::Exact);
+        assert_eq!(
+            live.closed_with(less),
+            totals(90, 500, ByteQuality::AtLeast)
+        );
+        let zero = totals(0, 0, ByteQuality::ZeroUnverified);
+        assert_eq!(
+            live.closed_with(zero),
+            totals(40, 500, ByteQuality::AtLeast)
+        );
+        assert_eq!(Totals::default().closed_with(zero), zero);
+        let silent = totals(0, 0, ByteQuality::SoFar);
+        assert_eq!(
+            silent.closed_with(zero).traffic(),
+            traffic(0, 0, ByteQuality::ZeroUnverified)
+        );
+    }
+
+    #[test]
+    fn a_difference_is_by_direction_and_a_lower_bound() {
+        let before = totals(40, 500, ByteQuality::AtLeast);
+        let rest = totals(50, 500, ByteQuality::Exact).since(&before);
+        assert_eq!(rest, totals(10, 0, ByteQuality::AtLeast));
+        let whole = totals(50, 500, ByteQuality::Exact);
+        assert_eq!(whole.since(&Totals::default()), whole);
+    }
+}

@@ -1,0 +1,20 @@
+//! Folders of macOS: what an app keeps for itself belongs into `Application Support`
+//! (Apple, File System Programming Guide, "The Library Directory Stores App-Specific Files").
+
+#![cfg_attr(
+    not(target_os = "macos"),
+    allow(dead_code, reason = "elsewhere only tests use it")
+)]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+pub(super) const STATE_DIR_WORDS: &str =
+    "/Library/Application Support/Conntrail for root, else the same below the home folder";
+pub(super) const CONFIG_FILE: &str = "/Library/Application Support/Conntrail/conntrail.toml";
+pub(super) const ROOT_STATE_DIR: &str = "/Library/Application Support/Conntrail";
+
+pub(super) fn user_state_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let home = PathBuf::from(variable("HOME")?);
+    Some(home.join("Library/Application Support/Conntrail"))
+}

@@ -1,0 +1,3 @@
+//! Standard error is kept already.
+
+pub(super) fn say(_line: &str) {}
