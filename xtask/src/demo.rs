@@ -121,12 +121,22 @@ impl Office {
             }
             Event::Opened(_) => false,
             Event::Closed(closed) => self.is_here(&closed.tuple),
-            Event::Attributed { key, .. } | Event::Updated { key, .. } => self.flows.contains(key),
+            Event::Attributed { key, .. }
+            | Event::Updated { key, .. }
+            | Event::Named { key, .. } => self.flows.contains(key),
             Event::SensorStarted { .. }
             | Event::SensorStopped { .. }
             | Event::ClockRead { .. }
             | Event::UserNamed { .. } => true,
-            Event::Slept { .. } | Event::Swept { .. } | Event::Lost { .. } => {
+            Event::Slept { .. }
+            | Event::Swept { .. }
+            | Event::Lost { .. }
+            | Event::SensorLimited { .. }
+            | Event::BreakerChanged { .. }
+            | Event::CoverageRead { .. }
+            | Event::Unwatched { .. }
+            | Event::Sleeping
+            | Event::ProcessesGone { .. } => {
                 bail!("the recording is not clean ({event:?}); record again on a quiet machine")
             }
         })

@@ -7,10 +7,14 @@
 
 mod bench;
 mod bpf;
+mod coverage;
 mod demo;
 mod duration;
+mod faults;
 mod install;
+mod macos;
 mod namespace;
+mod parity;
 mod process;
 mod recorder;
 mod run;
@@ -36,15 +40,29 @@ enum Task {
     Test(test::Options),
     /// Check the rules of the house that no compiler knows.
     Tidy,
+    /// Say which lines of the macOS adapter no test executes.
+    Coverage,
+    /// Plant mistakes in a copy of the macOS adapter and see which a test notices.
+    Faults(faults::Options),
+    /// Write the page that says which test shows which fact about macOS.
+    Facts,
+    /// Write the page that says which field each platform can fill.
+    Parity,
     /// Rebuild the kernel program, or check that the one in the tree is current.
     Bpf(bpf::Options),
     /// Measure what recording costs.
     Bench(bench::Options),
     /// Record the demo office again, on the real kernel.
     Demo(demo::Options),
+    /// Build the programs for macOS, and look at everything that is in them.
+    Macos(macos::Options),
 }
 
 fn main() -> ExitCode {
+    // Compilers and build scripts know this program under other names too.
+    if let Some(code) = macos::called_as_tool() {
+        return code;
+    }
     match dispatch(Arguments::parse().task) {
         Ok(code) => code,
         Err(error) => {
@@ -60,8 +78,13 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Run(options) => run::run(&workspace, &options),
         Task::Test(options) => test::run(&workspace, &options),
         Task::Tidy => tidy::run(&workspace),
+        Task::Coverage => coverage::run(&workspace),
+        Task::Faults(options) => faults::run(&workspace, &options),
+        Task::Facts => tidy::write_scenarios(&workspace),
+        Task::Parity => parity::run(&workspace),
         Task::Bpf(options) => bpf::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),
         Task::Demo(options) => demo::run(&workspace, &options),
+        Task::Macos(options) => macos::run(&workspace, &options),
     }
 }

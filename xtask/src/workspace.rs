@@ -66,6 +66,23 @@ impl Workspace {
         })
     }
 
+    /// Everything that a package is built from for one target, itself not counted. The graph
+    /// knows only what it may be built from, whatever the target.
+    pub(crate) fn built_from(&self, package: &str, target: &str) -> Result<BTreeSet<String>> {
+        let mut tree = process::cargo();
+        tree.current_dir(&self.root).args(["tree", "--quiet"]);
+        tree.args(["--package", package, "--target", target]);
+        tree.args(["--edges", "normal,build", "--prefix", "none"]);
+        tree.args(["--format", "{p}"]);
+        if env::var_os("CI").is_some() {
+            tree.arg("--locked");
+        }
+        let text = process::read(&mut tree)?;
+        let names = text.lines().filter_map(|line| line.split(' ').next());
+        let names = names.filter(|name| *name != package).map(str::to_owned);
+        Ok(names.collect())
+    }
+
     /// A directory for what xtask itself keeps, made when it is not there.
     pub(crate) fn tools(&self, name: &str) -> Result<PathBuf> {
         let directory = self.target.join("tools").join(name);
@@ -229,5 +246,16 @@ mod tests {
                 .any(|it| it.name == "xtask" && it.directory == "xtask")
         );
         assert!(workspace.graph.reachable("xtask").contains("syn"));
+    }
+
+    #[test]
+    fn knows_what_only_one_target_is_built_from() {
+        let workspace = Workspace::load().unwrap();
+        let has_kernel_sensor = |target: &str| {
+            let packages = workspace.built_from("conntraild", target).unwrap();
+            packages.contains("sensor-linux")
+        };
+        assert!(has_kernel_sensor("x86_64-unknown-linux-gnu"));
+        assert!(!has_kernel_sensor("aarch64-apple-darwin"));
     }
 }

@@ -5,8 +5,8 @@ use crate::processes::Processes;
 use crate::tombstones::Tombstone;
 use crate::totals::Totals;
 use record::{
-    Attribution, Connection, ConnectionId, Direction, Endpoint, Hostname, Mono, Origin, Phase,
-    Process, ProcessKey, Protocol, Stamp,
+    Attribution, Connection, ConnectionId, Direction, Endpoint, Hostname, IdentitySource, Mono,
+    Origin, Phase, Process, ProcessKey, Protocol, Stamp,
 };
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -189,7 +189,12 @@ impl Flow {
         self.tuple = filled_in(closed.tuple, &self.tuple);
         self.opened = closed.opened.or(self.opened);
         self.established = closed.established.or(self.established);
-        if let Some(owner) = closed.owner {
+        // The listener's token is that of the beginning: whoever was found since is better.
+        let is_old_news = |owner: &Owner| {
+            owner.attribution.source == IdentitySource::ListenerToken
+                && self.attribution.source != IdentitySource::None
+        };
+        if let Some(owner) = closed.owner.filter(|owner| !is_old_news(owner)) {
             self.give_to(owner, processes);
         }
     }

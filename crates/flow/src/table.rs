@@ -956,6 +956,28 @@ mod tests {
     }
 
     #[test]
+    fn a_close_that_repeats_the_listener_does_not_undo_who_was_found() {
+        let mut table = table();
+        let listener = owner(1, IdentitySource::ListenerToken);
+        let at_first = Opened {
+            owner: listener,
+            ..opened(1, 2_000)
+        };
+        table.handle(Event::Opened(at_first), Mono(2_000));
+        let owner = owner(2, IdentitySource::Snapshot).unwrap();
+        table.handle(Event::Attributed { key: key(1), owner }, Mono(2_100));
+        let close = Closed {
+            owner: listener,
+            ..closed(1, 3_000)
+        };
+        table.handle(Event::Closed(close), Mono(3_000));
+        let records = connections(&mut table);
+        let close = records.last().unwrap();
+        assert_eq!(close.process.as_ref().unwrap().key.pid, 2);
+        assert_eq!(close.attribution.source, IdentitySource::Snapshot);
+    }
+
+    #[test]
     fn a_better_owner_wins_and_a_worse_one_does_not() {
         let mut table = table();
         let listener = Opened {

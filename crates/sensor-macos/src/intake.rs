@@ -249,13 +249,12 @@ impl Outlet {
         *locked(&intake.waiter) = Some(thread::current());
         intake.waiting.store(true, Ordering::SeqCst);
         let moment = timeout.min(Duration::from_millis(1));
-        let waited = match self.wait_once(intake, Duration::ZERO) {
-            Waited::InVain => match self.wait_once(intake, moment) {
-                Waited::InVain => self.wait_once(intake, timeout - moment),
-                waited => waited,
-            },
-            waited => waited,
-        };
+        let mut waited = self.wait_once(intake, Duration::ZERO);
+        for timeout in [moment, timeout - moment] {
+            if waited == Waited::InVain {
+                waited = self.wait_once(intake, timeout);
+            }
+        }
         intake.waiting.store(false, Ordering::SeqCst);
         waited
     }

@@ -23,19 +23,23 @@ use crate::raw::{
 use crate::settings::{self, ConfigValue, FilterMode};
 use block2::{DynBlock, RcBlock};
 use objc2::rc::{Allocated, Retained, autoreleasepool};
-use objc2::runtime::{AnyObject, NSObjectProtocol};
-use objc2::{AnyThread, ClassType, DefinedClass, Message, define_class, msg_send, sel};
+use objc2::runtime::{AnyClass, AnyObject, NSObjectProtocol};
+use objc2::{
+    AnyThread, ClassType, DefinedClass, DowncastTarget, Message, define_class, msg_send, sel,
+};
 use objc2_foundation::{NSArray, NSData, NSDictionary, NSError, NSString, NSUUID};
 use objc2_network_extension::{
     NEFilterAction, NEFilterDataProvider, NEFilterFlow, NEFilterNewFlowVerdict,
     NEFilterProviderConfiguration, NEFilterReport, NEFilterReportFrequency, NEFilterRule,
-    NEFilterSettings, NEFilterSocketFlow, NENetworkRule, NENetworkRuleProtocol, NEProvider,
-    NEProviderStopReason, NETrafficDirection, NWEndpoint, NWHostEndpoint,
+    NEFilterSettings, NEFilterSocketFlow, NENetworkRule as Network, NENetworkRuleProtocol,
+    NEProvider, NEProviderStopReason, NETrafficDirection, NWEndpoint, NWHostEndpoint,
 };
 use std::ffi::CStr;
+use std::marker::PhantomData;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The name that the extension's property list gives for `com.apple.networkextension.filter-data`
@@ -64,6 +68,7 @@ define_class!(
     unsafe impl NSObjectProtocol for FilterProvider {}
 
     impl FilterProvider {
+        // SAFETY: the type is that of `-[NSObject init]`.
         #[unsafe(method_id(init))]
         fn init(this: Allocated<Self>) -> Option<Retained<Self>> {
             let intake = INTAKE.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -77,12 +82,14 @@ define_class!(
             unsafe { msg_send![super(this), init] }
         }
 
+        // SAFETY: the types are those of the header, which debug builds check.
         #[unsafe(method(startFilterWithCompletionHandler:))]
         fn start_filter(&self, done: &DynBlock<dyn Fn(*mut NSError)>) {
             self.started();
             done.call((ptr::null_mut(),));
         }
 
+        // SAFETY: the types are those of the header, which debug builds check.
         #[unsafe(method(stopFilterWithReason:completionHandler:))]
         fn stop_filter(&self, reason: NEProviderStopReason, done: &DynBlock<dyn Fn()>) {
             self.guarded(|intake| {
@@ -92,17 +99,20 @@ define_class!(
             done.call(());
         }
 
+        // SAFETY: the types are those of the header, which debug builds check.
         #[unsafe(method(sleepWithCompletionHandler:))]
         fn sleep(&self, done: &DynBlock<dyn Fn()>) {
             self.guarded(|intake| intake.put_control(ControlKind::Sleeping));
             done.call(());
         }
 
+        // SAFETY: the types are those of the header, which debug builds check.
         #[unsafe(method(wake))]
         fn wake(&self) {
             self.guarded(|intake| intake.put_control(ControlKind::Woke));
         }
 
+        // SAFETY: the types are those of the header, which debug builds check.
         #[unsafe(method_id(handleNewFlow:))]
         fn handle_new_flow(&self, flow: &NEFilterFlow) -> Option<Retained<NEFilterNewFlowVerdict>> {
             self.guarded(|intake| {
@@ -118,6 +128,7 @@ define_class!(
             verdict()
         }
 
+        // SAFETY: the types are those of the header, which debug builds check.
         #[unsafe(method(handleReport:))]
         fn handle_report(&self, report: &NEFilterReport) {
             self.guarded(|intake| {
@@ -202,7 +213,7 @@ impl FilterProvider {
             }
             copy_token(flow.sourceAppAuditToken(), &mut raw.app);
         }
-        if let Some(flow) = flow.downcast_ref::<NEFilterSocketFlow>() {
+        if let Some(flow) = SOCKET_FLOWS.downcast(flow) {
             copy_socket(flow, raw, intake);
         }
     }
@@ -216,11 +227,14 @@ fn copy_token(data: Option<Retained<NSData>>, raw: &mut RawToken) {
 }
 
 fn copy_socket(flow: &NEFilterSocketFlow, raw: &mut RawFlow, intake: &Intake) {
-    let socket = raw.socket.insert(RawSocket::default());
+    raw.is_socket = true;
+    let socket = &mut raw.socket;
     // SAFETY: plain getters.
     unsafe {
-        socket.kind = flow.socketType();
         socket.protocol = flow.socketProtocol();
+        if socket.protocol == 0 {
+            socket.kind = flow.socketType();
+        }
         if let Some(endpoint) = flow.remoteEndpoint() {
             socket.remote_port = copy_endpoint(&endpoint, Text::Remote, socket);
         }
@@ -235,7 +249,7 @@ fn copy_socket(flow: &NEFilterSocketFlow, raw: &mut RawFlow, intake: &Intake) {
 
 /// Copies the text of one side, and returns its port.
 fn copy_endpoint(endpoint: &NWEndpoint, side: Text, socket: &mut RawSocket) -> Option<u16> {
-    let Some(endpoint) = endpoint.downcast_ref::<NWHostEndpoint>() else {
+    let Some(endpoint) = HOSTS.downcast(endpoint) else {
         socket.malformed += 1;
         return None;
     };
@@ -252,6 +266,35 @@ fn copy_endpoint(endpoint: &NWEndpoint, side: Text, socket: &mut RawSocket) -> O
     let port = with_text(&port, |text| text.and_then(port_from_text));
     socket.malformed += u8::from(port.is_none());
     port
+}
+
+static SOCKET_FLOWS: KindOf<NEFilterSocketFlow> = KindOf::new();
+static HOSTS: KindOf<NWHostEndpoint> = KindOf::new();
+
+/// Tells objects of a class from others. It remembers the very class of the last one, which is
+/// nearly always that of the next, so that it need not send a message.
+struct KindOf<T> {
+    last: AtomicPtr<AnyClass>,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T: ClassType + DowncastTarget> KindOf<T> {
+    const fn new() -> KindOf<T> {
+        KindOf {
+            last: AtomicPtr::new(ptr::null_mut()),
+            kind: PhantomData,
+        }
+    }
+
+    fn downcast<'a>(&self, object: &'a AnyObject) -> Option<&'a T> {
+        let class = ptr::from_ref(object.class()).cast_mut();
+        if self.last.load(Ordering::Relaxed) != class {
+            object.downcast_ref::<T>()?;
+            self.last.store(class, Ordering::Relaxed);
+        }
+        // SAFETY: objects of its class were found to be of this kind, and classes stay.
+        Some(unsafe { &*ptr::from_ref(object).cast::<T>() })
+    }
 }
 
 /// Copies a name into the event, or beside it.
@@ -392,8 +435,8 @@ fn rule(
     // SAFETY: nil networks are documented to match all; the prefix fits the address.
     unsafe {
         let network =
-            NENetworkRule::initWithRemoteNetwork_remotePrefix_localNetwork_localPrefix_protocol_direction(
-                NENetworkRule::alloc(),
+            Network::initWithRemoteNetwork_remotePrefix_localNetwork_localPrefix_protocol_direction(
+                Network::alloc(),
                 remote,
                 prefix,
                 None,
@@ -449,6 +492,7 @@ pub(crate) fn serve() -> ! {
     unsafe { dispatch_main() }
 }
 
+// SAFETY: the declaration is that of <dispatch/queue.h>.
 unsafe extern "C" {
     /// `dispatch/queue.h`: runs the blocks of the main queue and does not return.
     fn dispatch_main() -> !;

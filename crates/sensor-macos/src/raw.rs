@@ -68,14 +68,16 @@ pub(crate) struct RawFlow {
     pub(crate) process: RawToken,
     /// The app on whose behalf.
     pub(crate) app: RawToken,
-    /// `None` when it is not an `NEFilterSocketFlow`.
-    pub(crate) socket: Option<RawSocket>,
+    /// It is an `NEFilterSocketFlow`.
+    pub(crate) is_socket: bool,
+    /// Says something only then.
+    pub(crate) socket: RawSocket,
 }
 
 /// What an `NEFilterSocketFlow` has besides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RawSocket {
-    /// `SOCK_STREAM` and so on.
+    /// `SOCK_STREAM` and so on; only where there is no `protocol`.
     pub(crate) kind: i32,
     /// `IPPROTO_TCP` and so on.
     pub(crate) protocol: i32,
@@ -202,12 +204,15 @@ impl LongName {
 
 /// The port that `text` spells; the empty text is port zero, as in `NWHostEndpoint`.
 pub(crate) fn port_from_text(text: &[u8]) -> Option<u16> {
-    let mut port: u16 = 0;
-    for byte in text {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        port = port.checked_mul(10)?.checked_add(digit.into())?;
+    let mut port: u32 = 0;
+    for byte in text.get(..5).unwrap_or(text) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        port = port * 10 + u32::from(digit);
     }
-    Some(port)
+    u16::try_from(port).ok().filter(|_| text.len() <= 5)
 }
 
 #[cfg(test)]
@@ -219,7 +224,15 @@ mod tests {
         assert_eq!(port_from_text(b""), Some(0));
         assert_eq!(port_from_text(b"0"), Some(0));
         assert_eq!(port_from_text(b"65535"), Some(65_535));
-        for nonsense in [b"65536".as_slice(), b"-1", b"https", b" 1", b"+1", &[0xff]] {
+        for nonsense in [
+            b"65536".as_slice(),
+            b"-1",
+            b"https",
+            b" 1",
+            b"+1",
+            b"000001",
+            &[0xff],
+        ] {
             assert_eq!(port_from_text(nonsense), None);
         }
     }

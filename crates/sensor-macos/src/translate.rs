@@ -209,7 +209,7 @@ impl Translator {
 
     /// The flow as it is at `at`; `None` when it cannot be named, or is not a socket's.
     fn seen<'a>(&self, at: Mono, flow: &'a RawFlow) -> Option<(Opened, &'a RawSocket)> {
-        let socket = flow.socket.as_ref()?;
+        let socket = flow.is_socket.then_some(&flow.socket)?;
         let tuple = tuple(flow, socket);
         let opened = Opened {
             key: flow_key(&flow.id?),
@@ -433,7 +433,8 @@ mod tests {
             direction: DIRECTION_OUTBOUND,
             process: token(40, 7),
             app: token(40, 7),
-            socket: Some(socket),
+            is_socket: true,
+            socket,
         }
     }
 
@@ -869,7 +870,7 @@ mod tests {
     fn what_makes_no_sense_is_counted_and_told_once() {
         let mut translator = Translator::default();
         let browser = RawFlow {
-            socket: None,
+            is_socket: false,
             ..flow(socket())
         };
         let nameless = RawFlow {

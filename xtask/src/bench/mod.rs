@@ -1,9 +1,11 @@
-//! What recording costs, measured on the shipped programs and a real kernel.
+//! What recording costs, measured on the shipped programs and a real kernel; for macOS, on the
+//! doubles of its tests.
 
 mod cost;
 mod load;
 mod memory;
 mod trail;
+mod verdict;
 
 use crate::test::needs;
 use crate::workspace::Workspace;
@@ -34,6 +36,8 @@ enum Name {
     Trail,
     /// Memory of the recorder with 10,000 connections open.
     Memory,
+    /// What the macOS sensor costs, on the doubles of its tests.
+    Verdict,
 }
 
 /// The programs that take part in a measurement, and a place for what they write.
@@ -55,6 +59,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
             Name::Cost => cost::run(&Stage::build(workspace)?, options)?,
             Name::Trail => trail::run(workspace)?,
             Name::Memory => memory::run(&Stage::build(workspace)?)?,
+            Name::Verdict => verdict::run(workspace)?,
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 //! ordinary tests too, ignored with the reason `needs <need>: ...`; see [`needs`]. The names of all
 //! tests are committed in `tests.txt`, so that none can disappear unseen.
 
+mod adapter;
 mod checks;
 mod doc;
 mod libtest;
@@ -67,6 +68,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
 fn bless(workspace: &Workspace) -> Result<ExitCode> {
     let suites = suites::build(workspace)?;
     let mut names = checks::names();
+    names.extend(adapter::names(&workspace.root)?);
     for suite in &suites {
         names.extend(suite.list()?.into_iter().map(|case| suite.name_of(&case)));
     }
@@ -119,6 +121,7 @@ impl Run<'_> {
             waiting = rest;
             self.special(need, now)?;
         }
+        self.adapter()?;
         for (suite, case) in waiting {
             println!(
                 "{} is ignored without a need; see CONTRIBUTING.md",
@@ -185,6 +188,14 @@ impl Run<'_> {
         }
         self.report.spent("doc", started.elapsed());
         Ok(())
+    }
+
+    fn adapter(&mut self) -> Result<()> {
+        if self.options.full {
+            adapter::run(self.workspace, &mut self.report)
+        } else {
+            adapter::defer(&self.workspace.root, &mut self.report)
+        }
     }
 
     fn special(&mut self, need: Need, cases: Vec<(&Suite, Case)>) -> Result<()> {

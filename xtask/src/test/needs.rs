@@ -1,10 +1,11 @@
 //! What some tests need beyond Rust, and how they get it.
 //!
 //! A test says its need twice: in the reason why it is ignored, for the reader, and in the name of
-//! a module on its path (`schema`, `kernel`, `clang`), for this runner.
+//! a module on its path (`schema`, `kernel`, `clang`, `macos`, `release`), for this runner.
 
 use crate::bpf;
 use crate::install::{self, Missing};
+use crate::macos;
 use crate::process;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
@@ -25,6 +26,10 @@ pub(crate) enum Need {
     Kernel,
     /// The compiler of the kernel program.
     Clang,
+    /// The programs as they are for macOS, and what they were linked with.
+    Macos,
+    /// The examples of the macOS sensor, optimized.
+    Release,
 }
 
 /// The generator of connections whose every detail is known beforehand.
@@ -45,7 +50,13 @@ const CAP_BPF: u64 = 1 << 39;
 
 impl Need {
     /// All needs, in the order in which their tests run.
-    pub(crate) const ALL: [Need; 3] = [Need::Schema, Need::Clang, Need::Kernel];
+    pub(crate) const ALL: [Need; 5] = [
+        Need::Schema,
+        Need::Clang,
+        Need::Macos,
+        Need::Release,
+        Need::Kernel,
+    ];
 
     /// The word for it.
     pub(crate) fn name(self) -> &'static str {
@@ -53,6 +64,8 @@ impl Need {
             Need::Schema => "schema",
             Need::Kernel => "kernel",
             Need::Clang => "clang",
+            Need::Macos => "macos",
+            Need::Release => "release",
         }
     }
 
@@ -66,7 +79,7 @@ impl Need {
     pub(super) fn belongs_to_full(self) -> bool {
         match self {
             Need::Schema => false,
-            Need::Kernel | Need::Clang => true,
+            Need::Kernel | Need::Clang | Need::Macos | Need::Release => true,
         }
     }
 
@@ -77,6 +90,8 @@ impl Need {
             Need::Schema => schema(workspace),
             Need::Kernel => kernel(workspace),
             Need::Clang => Ok(bpf::prepare().map(|()| Variables::new())),
+            Need::Macos => macos::prepare(workspace),
+            Need::Release => release(workspace),
         }
     }
 }
@@ -103,6 +118,25 @@ fn schema(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
 
 fn schema_variables(directory: &Path) -> Variables {
     vec![("CONNTRAIL_OCSF_SCHEMAS", directory.into())]
+}
+
+fn release(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
+    let examples = build_sensor_examples(workspace)?;
+    Ok(Ok(vec![("CONNTRAIL_SENSOR_EXAMPLES", examples.into())]))
+}
+
+/// Builds the examples of the macOS sensor, optimized; returns where they are.
+pub(crate) fn build_sensor_examples(workspace: &Workspace) -> Result<PathBuf> {
+    let mut build = process::cargo();
+    let arguments = [
+        "build",
+        "--release",
+        "--package",
+        "sensor-macos",
+        "--examples",
+    ];
+    process::run(build.current_dir(&workspace.root).args(arguments))?;
+    Ok(workspace.target.join("release/examples"))
 }
 
 fn kernel(workspace: &Workspace) -> Result<Result<Variables, Missing>> {

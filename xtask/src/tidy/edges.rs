@@ -15,7 +15,26 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("query", &["record", "trail"]),
     ("ship", &["record", "trail"]),
     ("sensor-linux", &["flow", "record"]),
-    ("sensor-macos", &["flow", "record"]),
+    // Off Apple a double stands in for the crate of a framework; see `doubles`.
+    (
+        "sensor-macos",
+        &["flow", "network-extension-double", "record"],
+    ),
+    (
+        "app-macos",
+        &[
+            "network-extension-double",
+            "record",
+            "system-extensions-double",
+        ],
+    ),
+    ("objc-double", &[]),
+    ("darwin-double", &["objc-double"]),
+    ("network-extension-double", &["objc-double"]),
+    (
+        "system-extensions-double",
+        &["darwin-double", "objc-double"],
+    ),
     (
         "conntraild",
         &[
@@ -29,7 +48,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "conntrail",
-        &["flow", "host", "query", "record", "ship", "trail"],
+        &[
+            "app-macos",
+            "flow",
+            "host",
+            "query",
+            "record",
+            "ship",
+            "trail",
+        ],
     ),
     // Not shipped: the recorded office is made anonymous with the types that it is made of.
     ("xtask", &["flow", "record"]),
@@ -104,9 +131,20 @@ const OWNERS: &[Owned] = &[
     },
     Owned {
         families: &["objc2", "block2", "dispatch2"],
-        owners: &["host", "sensor-macos"],
+        owners: &[
+            "app-macos",
+            "darwin-double",
+            "host",
+            "network-extension-double",
+            "objc-double",
+            "sensor-macos",
+            "system-extensions-double",
+        ],
     },
 ];
+
+/// How crates are named that play a part of macOS in tests.
+const DOUBLE: &str = "-double";
 
 /// What the pure crates may be built from besides each other.
 const PURE: &[(&str, &[&str])] = &[
@@ -174,6 +212,21 @@ pub(super) fn sensors(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// No program that is shipped has a double of macOS in it, whatever it is built for.
+pub(super) fn doubles(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for build in &tree.builds {
+        for double in build.packages.iter().filter(|it| it.ends_with(DOUBLE)) {
+            let problem = format!(
+                "is built from {double} for {}; only tests may be",
+                build.target
+            );
+            findings.push(Finding::new(&build.program, problem));
+        }
+    }
+    findings
+}
+
 /// The recorder runs as root, so nothing in it speaks TLS, HTTP or SQL or runs futures.
 pub(super) fn recorder(tree: &Tree) -> Vec<Finding> {
     let reachable = tree.graph.reachable(RECORDER);
@@ -234,6 +287,7 @@ pub(super) fn pure_dependencies(tree: &Tree) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::Build;
     use super::*;
     use crate::workspace::Member;
 
@@ -281,6 +335,22 @@ mod tests {
             ("helper", "sensor-linux"),
         ]));
         assert_eq!(found[0].place, "conntrail");
+    }
+
+    #[test]
+    fn a_double_in_a_shipped_program_is_found_on_every_target() {
+        let build = |target, package: &str| Build {
+            program: "conntraild".to_owned(),
+            target,
+            packages: [package.to_owned()].into(),
+        };
+        let mut tree = tree(&[]);
+        tree.builds = vec![build("apple", "objc2"), build("linux", "aya")];
+        assert_eq!(doubles(&tree), []);
+        tree.builds.push(build("linux", "objc-double"));
+        let found = doubles(&tree);
+        assert_eq!(found[0].place, "conntraild");
+        assert!(found[0].problem.contains("objc-double for linux"));
     }
 
     #[test]

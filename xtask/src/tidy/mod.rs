@@ -11,6 +11,7 @@
 
 mod decisions;
 mod edges;
+pub(crate) mod facts;
 mod functions;
 mod links;
 mod names;
@@ -20,7 +21,7 @@ mod text;
 mod unsafe_code;
 
 use crate::workspace::Workspace;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use source::Tree;
 use std::fmt;
 use std::process::ExitCode;
@@ -54,6 +55,10 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         name: "sensors_only_in_the_recorder",
         find: edges::sensors,
+    },
+    Check {
+        name: "doubles_only_in_tests",
+        find: edges::doubles,
     },
     Check {
         name: "recorder_has_no_heavy_crates",
@@ -124,6 +129,10 @@ pub(crate) const CHECKS: &[Check] = &[
         find: decisions::check,
     },
     Check {
+        name: "facts_have_scenarios",
+        find: facts::check,
+    },
+    Check {
         name: "crates_named",
         find: names::crates,
     },
@@ -161,6 +170,22 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
     }
     println!("tidy: {} checks, nothing found", CHECKS.len());
     Ok(ExitCode::SUCCESS)
+}
+
+/// `cargo xtask facts`: writes the page that says which test shows which fact.
+pub(crate) fn write_scenarios(workspace: &Workspace) -> Result<ExitCode> {
+    let tree = Tree::load(workspace)?;
+    let path = workspace.root.join(facts::SCENARIOS);
+    std::fs::write(&path, facts::page(&tree))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let findings = facts::check(&Tree::load(workspace)?);
+    report("facts_have_scenarios", &findings);
+    println!("wrote {}", facts::SCENARIOS);
+    Ok(if findings.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Runs every check.

@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::workspace::{Graph, Member, Workspace};
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use syn::visit_mut::{self, VisitMut};
@@ -11,6 +11,17 @@ use syn::{Attribute, ImplItem, Item, Meta};
 
 /// Hidden directories that belong to the project; the others are somebody's editor's.
 const OUR_HIDDEN_DIRECTORIES: &[&str] = &[".ci", ".cargo", ".github"];
+
+/// What we build for whoever uses Conntrail; as in `deny.toml`.
+const SHIPPED_TARGETS: [&str; 4] = [
+    "x86_64-unknown-linux-gnu",
+    "aarch64-unknown-linux-gnu",
+    "x86_64-apple-darwin",
+    "aarch64-apple-darwin",
+];
+
+/// Has a program, and is not shipped.
+const OURS_ALONE: &str = "xtask";
 
 /// Every text file of the project, and what cargo knows about its crates.
 #[derive(Default)]
@@ -23,8 +34,20 @@ pub(crate) struct Tree {
     pub(crate) paths: Vec<String>,
     /// Our crates.
     pub(crate) members: Vec<Member>,
-    /// Who depends on whom.
+    /// Who depends on whom, on whatever target.
     pub(crate) graph: Graph,
+    /// What each program that we ship is built from, for each target.
+    pub(crate) builds: Vec<Build>,
+}
+
+/// What one program is built from for one target.
+pub(crate) struct Build {
+    /// The package that the program is in.
+    pub(crate) program: String,
+    /// The target.
+    pub(crate) target: &'static str,
+    /// Every package that is built for it.
+    pub(crate) packages: BTreeSet<String>,
 }
 
 /// One file of Rust.
@@ -45,6 +68,7 @@ impl Tree {
             graph: workspace.graph.clone(),
             ..Tree::default()
         };
+        tree.builds = builds(workspace)?;
         tree.walk(&workspace.root, "")?;
         tree.parse();
         Ok(tree)
@@ -124,6 +148,21 @@ impl Tree {
             }
         }
     }
+}
+
+fn builds(workspace: &Workspace) -> Result<Vec<Build>> {
+    let mut builds = Vec::new();
+    let members = workspace.members.iter();
+    for member in members.filter(|it| !it.programs.is_empty() && it.name != OURS_ALONE) {
+        for target in SHIPPED_TARGETS {
+            builds.push(Build {
+                program: member.name.clone(),
+                target,
+                packages: workspace.built_from(&member.name, target)?,
+            });
+        }
+    }
+    Ok(builds)
 }
 
 impl RustFile {

@@ -50,6 +50,8 @@ fn a_panic_at_any_message_about_a_flow_still_lets_it_through() {
             on_send(message, Reaction::Panic("a fault"));
             let flow = stage.offer(&FlowSpec {
                 hostname: Some("example.org".to_owned()),
+                // So that its type is asked for, too.
+                protocol: 0,
                 ..FlowSpec::outbound_tcp(1)
             });
             let provider = stage.provider();

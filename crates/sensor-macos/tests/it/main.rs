@@ -5,9 +5,16 @@
 
 #![cfg(not(target_vendor = "apple"))]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for one kind of event among many"
+)]
 
+mod chain;
 mod control;
+mod facts;
 mod flows;
 mod harm;
+mod release;
 mod settings;
 mod stage;

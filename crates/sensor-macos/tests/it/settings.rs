@@ -194,7 +194,8 @@ fn settings_that_panic_are_counted_and_nothing_is_changed() {
     assert_eq!(asked(&stage), [false, false, true, true, true]);
 }
 
-// facts: crash-resets-connections, crash-fail-mode/a, crash-fail-mode/b, quit-unexpectedly, breaker-settings
+// facts: crash-resets-connections, crash-fail-mode/a, crash-fail-mode/b, quit-unexpectedly
+// facts: breaker-settings
 #[test]
 fn after_three_crashes_the_filter_stands_aside_until_the_next_boot() {
     let mut stage = Stage::new();

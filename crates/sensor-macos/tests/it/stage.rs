@@ -89,7 +89,8 @@ impl Stage {
     pub(crate) fn start(&mut self) {
         assert_eq!(self.provider().start().wait_for_end(), [None]);
         self.until("started", |event| {
-            matches!(event, Event::SensorLimited { limit, .. } if limit.starts_with("macOS started"))
+            matches!(event, Event::SensorLimited { limit, .. }
+                if limit.starts_with("macOS started"))
                 || matches!(event, Event::SensorStarted { .. })
         });
         self.settle();
@@ -139,42 +140,49 @@ impl Stage {
     pub(crate) fn until_opened(&mut self, flow: &Flow) -> Opened {
         let key = key(flow);
         let is_opened = |event: &Event| matches!(event, Event::Opened(it) if it.key == key);
-        match self.until("opened", is_opened) {
-            Event::Opened(opened) => opened,
-            other => unreachable!("{other:?}"),
-        }
+        let Event::Opened(opened) = self.until("opened", is_opened) else {
+            unreachable!("that is what was waited for");
+        };
+        opened
     }
 
     pub(crate) fn until_closed(&mut self, flow: &Flow) -> Closed {
         let key = key(flow);
         let is_closed = |event: &Event| matches!(event, Event::Closed(it) if it.key == key);
-        match self.until("closed", is_closed) {
-            Event::Closed(closed) => closed,
-            other => unreachable!("{other:?}"),
-        }
+        let Event::Closed(closed) = self.until("closed", is_closed) else {
+            unreachable!("that is what was waited for");
+        };
+        closed
     }
 
     /// The sentence of the first limit that holds `words`.
     pub(crate) fn until_limited(&mut self, words: &str) -> String {
-        let is_limit = |event: &Event| matches!(event, Event::SensorLimited { limit, .. } if limit.contains(words));
-        match self.until(words, is_limit) {
-            Event::SensorLimited { limit, .. } => limit,
-            other => unreachable!("{other:?}"),
-        }
+        let is_limit = |event: &Event| {
+            matches!(event, Event::SensorLimited { limit, .. }
+                if limit.contains(words))
+        };
+        let Event::SensorLimited { limit, .. } = self.until(words, is_limit) else {
+            unreachable!("that is what was waited for");
+        };
+        limit
     }
 
     /// How many were lost in this way, as far as was told by now.
     pub(crate) fn lost(&self, cause: LossCause, what: LostKind) -> u64 {
-        let lost = self.events.iter().filter_map(|event| match event {
-            Event::Lost {
+        let mut lost = 0;
+        for event in &self.events {
+            if let Event::Lost {
                 cause: why,
                 what: kind,
                 count,
                 ..
-            } if (*why, *kind) == (cause, what) => *count,
-            _ => None,
-        });
-        lost.sum()
+            } = event
+                && (*why, *kind) == (cause, what)
+            {
+                lost += count.unwrap_or(0);
+            }
+        }
+        lost
     }
 }
 

@@ -1,0 +1,428 @@
+//! Planted faults: mistakes put into a copy of the macOS adapter, each of which a test must notice.
+//!
+//! A test that cannot fail proves nothing, and nobody sees that it cannot. So `macos/faults.toml`
+//! lists mistakes that somebody could make, each as a text and what stands there instead; every one
+//! is put into a copy of the tree alone, and the adapter's tests, in the debug build that checks
+//! type encodings, must fail. All share one build folder, so that a fault costs one small build.
+
+use crate::duration;
+use crate::process;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// The list, relative to the root.
+const LIST: &str = "macos/faults.toml";
+
+/// Fewer would not say much about the tests.
+const FAULTS_MIN: usize = 30;
+
+/// How long the tests may take with a fault in the code: one that hangs is noticed too.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// How long the first build, of everything, may take.
+const LIMIT_FIRST: Duration = Duration::from_secs(900);
+
+/// How often the tests' log is looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The test programs of a crate.
+const PROGRAMS: [&[&str]; 2] = [SCENARIOS, UNIT_TESTS];
+const SCENARIOS: &[&str] = &["--test", "it"];
+const UNIT_TESTS: &[&str] = &["--lib"];
+
+/// What the system calls: there the scenarios notice more than the unit tests.
+const CALLED_BY_THE_SYSTEM: &[&str] = &["provider.rs", "sensor.rs"];
+
+/// What `cargo xtask faults` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only the faults whose name contains this.
+    filter: Option<String>,
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// A name, in words that say what is wrong then.
+    pub(crate) name: String,
+    package: String,
+    file: String,
+    find: String,
+    replace: String,
+}
+
+/// Who noticed a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Noticed {
+    /// These tests.
+    Tests(Vec<String>),
+    /// The compiler.
+    Compiler,
+    /// The clock: the tests did not end.
+    OutOfTime,
+    /// Nobody.
+    Nobody,
+}
+
+/// `cargo xtask faults`.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+    let faults = load(&workspace.root)?;
+    let is_chosen = |fault: &Fault| {
+        let filter = options.filter.as_deref();
+        filter.is_none_or(|filter| fault.name.contains(filter))
+    };
+    let chosen: Vec<Fault> = faults.into_iter().filter(is_chosen).collect();
+    ensure!(!chosen.is_empty(), "no fault has such a name; see {LIST}");
+    let mut unnoticed = 0;
+    plant_all(workspace, &chosen, |_, noticed| {
+        unnoticed += usize::from(*noticed == Noticed::Nobody);
+    })?;
+    Ok(if unnoticed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The list, checked: enough of them, each name once.
+pub(crate) fn load(root: &Path) -> Result<Vec<Fault>> {
+    let path = root.join(LIST);
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let faults = parse(&text).with_context(|| format!("in {LIST}"))?;
+    let count = faults.len();
+    ensure!(
+        count >= FAULTS_MIN,
+        "{LIST} has {count} faults, at least {FAULTS_MIN} belong there"
+    );
+    Ok(faults)
+}
+
+/// Plants each fault alone in a copy of the tree and tells `each` who noticed; prints a table.
+pub(crate) fn plant_all(
+    workspace: &Workspace,
+    faults: &[Fault],
+    mut each: impl FnMut(&Fault, &Noticed),
+) -> Result<()> {
+    let garden = Garden::lay_out(workspace)?;
+    let started = Instant::now();
+    garden.must_be_healthy(faults)?;
+    println!(
+        "healthy without a fault ({})",
+        duration::show(started.elapsed())
+    );
+    let mut count = 0;
+    for fault in faults {
+        let begun = Instant::now();
+        let noticed = garden.plant(fault)?;
+        count += usize::from(noticed != Noticed::Nobody);
+        println!(
+            "{:<44} {:>6}  {}",
+            fault.name,
+            duration::show(begun.elapsed()),
+            noticed.in_words()
+        );
+        each(fault, &noticed);
+    }
+    println!(
+        "{count} of {} faults noticed, {} in all",
+        faults.len(),
+        duration::show(started.elapsed())
+    );
+    Ok(())
+}
+
+impl Noticed {
+    fn in_words(&self) -> String {
+        match self {
+            Noticed::Tests(tests) => match tests.as_slice() {
+                [] => "a test program that ended early".to_owned(),
+                [one] => one.clone(),
+                [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+            },
+            Noticed::Compiler => "the compiler".to_owned(),
+            Noticed::OutOfTime => "tests that did not end".to_owned(),
+            Noticed::Nobody => "NOBODY".to_owned(),
+        }
+    }
+}
+
+/// A copy of the tree, and the folder that its builds share.
+struct Garden {
+    tree: PathBuf,
+    target: PathBuf,
+    log: PathBuf,
+}
+
+impl Garden {
+    fn lay_out(workspace: &Workspace) -> Result<Garden> {
+        let tools = workspace.tools("faults")?;
+        let tree = tools.join("tree");
+        if tree.exists() {
+            fs::remove_dir_all(&tree).context("cannot clear the last copy of the tree")?;
+        }
+        let listing = process::read(Command::new("git").current_dir(&workspace.root).args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ]))?;
+        for file in listing.lines() {
+            let (from, to) = (workspace.root.join(file), tree.join(file));
+            if !from.is_file() {
+                continue;
+            }
+            let directory = to.parent().context("a file has a directory")?;
+            fs::create_dir_all(directory)?;
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {file}"))?;
+        }
+        Ok(Garden {
+            tree,
+            target: tools.join("target"),
+            log: tools.join("log"),
+        })
+    }
+
+    fn must_be_healthy(&self, faults: &[Fault]) -> Result<()> {
+        let packages: BTreeSet<&str> = faults.iter().map(|it| it.package.as_str()).collect();
+        for package in packages {
+            for program in PROGRAMS {
+                let noticed = self.test(package, program, LIMIT_FIRST)?;
+                if noticed != Noticed::Nobody {
+                    bail!(
+                        "{package} fails without any fault ({}); the log is {}",
+                        noticed.in_words(),
+                        self.log.display()
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn plant(&self, fault: &Fault) -> Result<Noticed> {
+        let path = self.tree.join(&fault.file);
+        let healthy = fs::read_to_string(&path)
+            .with_context(|| format!("{}: cannot read {}", fault.name, fault.file))?;
+        fs::write(&path, fault.put_into(&healthy)?)?;
+        let noticed = self.test_until_noticed(fault);
+        fs::write(&path, healthy)?;
+        noticed
+    }
+
+    /// The second program is built and run only when the first noticed nothing.
+    fn test_until_noticed(&self, fault: &Fault) -> Result<Noticed> {
+        for program in fault.programs() {
+            let noticed = self.test(&fault.package, program, LIMIT)?;
+            if noticed != Noticed::Nobody {
+                return Ok(noticed);
+            }
+        }
+        Ok(Noticed::Nobody)
+    }
+
+    fn test(&self, package: &str, program: &[&str], limit: Duration) -> Result<Noticed> {
+        let Some(executable) = self.build(package, program)? else {
+            return Ok(Noticed::Compiler);
+        };
+        let mut tests = Command::new(executable);
+        tests.current_dir(self.tree.join("crates").join(package));
+        run_until_a_failure(&mut tests, &self.log, limit)
+    }
+
+    /// Builds a test program; `None` when the compiler refuses.
+    fn build(&self, package: &str, program: &[&str]) -> Result<Option<PathBuf>> {
+        let mut command = process::cargo();
+        command
+            .current_dir(&self.tree)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .args(["test", "--no-run", "--quiet", "--package", package])
+            .arg("--message-format=json")
+            .args(program)
+            .stdin(Stdio::null());
+        let output = command.output().context("cannot start cargo")?;
+        if !output.status.success() {
+            fs::write(&self.log, &output.stderr)?;
+            return Ok(None);
+        }
+        let messages = String::from_utf8_lossy(&output.stdout);
+        let executable = messages.lines().find_map(|line| {
+            let message: serde_json::Value = serde_json::from_str(line).ok()?;
+            message["executable"].as_str().map(PathBuf::from)
+        });
+        executable.context("cargo built no test program").map(Some)
+    }
+}
+
+/// Runs a test program until one of its tests fails, or it ends, or its time is over: with a
+/// serious fault every test fails, and many of them by waiting in vain.
+fn run_until_a_failure(tests: &mut Command, log: &Path, limit: Duration) -> Result<Noticed> {
+    let file = fs::File::create(log)?;
+    let mut child = tests
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .spawn()
+        .context("cannot start the tests")?;
+    let deadline = Instant::now() + limit;
+    loop {
+        let ended = process::wait_for(&mut child, POLL)?;
+        let failed = failed(&String::from_utf8_lossy(&fs::read(log)?));
+        let is_over = Instant::now() >= deadline;
+        if ended.is_none() && (is_over || !failed.is_empty()) {
+            child.kill()?;
+            child.wait()?;
+        }
+        match ended {
+            _ if !failed.is_empty() => return Ok(Noticed::Tests(failed)),
+            Some(status) if status.success() => return Ok(Noticed::Nobody),
+            Some(_) => return Ok(Noticed::Tests(Vec::new())),
+            None if is_over => return Ok(Noticed::OutOfTime),
+            None => {}
+        }
+    }
+}
+
+impl Fault {
+    /// The test programs, first the one that is likelier to notice.
+    fn programs(&self) -> [&'static [&'static str]; 2] {
+        let is_called = |name: &&str| self.file.ends_with(*name);
+        if CALLED_BY_THE_SYSTEM.iter().any(is_called) {
+            [SCENARIOS, UNIT_TESTS]
+        } else {
+            [UNIT_TESTS, SCENARIOS]
+        }
+    }
+
+    fn put_into(&self, healthy: &str) -> Result<String> {
+        let count = healthy.matches(&self.find).count();
+        ensure!(
+            count == 1,
+            "{}: its text occurs {count} times in {}, it must occur once; mend {LIST}",
+            self.name,
+            self.file
+        );
+        Ok(healthy.replace(&self.find, &self.replace))
+    }
+}
+
+/// The tests that failed so far.
+fn failed(log: &str) -> Vec<String> {
+    let tests = log.lines().filter_map(|line| {
+        let name = line.strip_prefix("test ")?;
+        name.strip_suffix(" ... FAILED").map(str::to_owned)
+    });
+    tests.collect()
+}
+
+fn parse(text: &str) -> Result<Vec<Fault>> {
+    let table: toml::Table = text.parse()?;
+    let list = table
+        .get("fault")
+        .and_then(toml::Value::as_array)
+        .context("there is no [[fault]]")?;
+    let mut names = BTreeSet::new();
+    let mut faults = Vec::new();
+    for entry in list {
+        let fault = fault(entry)?;
+        ensure!(
+            names.insert(fault.name.clone()),
+            "{} is there twice",
+            fault.name
+        );
+        ensure!(
+            fault.find != fault.replace,
+            "{} changes nothing",
+            fault.name
+        );
+        faults.push(fault);
+    }
+    Ok(faults)
+}
+
+fn fault(entry: &toml::Value) -> Result<Fault> {
+    let text = |key: &str| {
+        let value = entry.get(key).and_then(toml::Value::as_str);
+        value.map(str::to_owned)
+    };
+    let name = text("name").context("a fault has no name")?;
+    let of = |key: &str| text(key).with_context(|| format!("{name} has no text `{key}`"));
+    let file = of("file")?;
+    let package = file
+        .strip_prefix("crates/")
+        .and_then(|rest| rest.split('/').next())
+        .with_context(|| format!("{name}: {file} is not in crates/"))?
+        .to_owned();
+    Ok(Fault {
+        package,
+        find: of("find")?,
+        replace: of("replace")?,
+        file,
+        name,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTED: &str = "[[fault]]\nname = \"drops\"\nfile = \"crates/sensor-macos/src/a.rs\"\n\
+                          find = \"allow()\"\nreplace = \"drop()\"\n";
+
+    #[test]
+    fn a_fault_replaces_its_text_once_or_complains() {
+        let fault = parse(LISTED).unwrap().remove(0);
+        assert_eq!(fault.package, "sensor-macos");
+        assert_eq!(fault.put_into("x allow() y").unwrap(), "x drop() y");
+        for wrong in ["", "allow() allow()"] {
+            let error = fault.put_into(wrong).unwrap_err().to_string();
+            assert!(error.contains("must occur once"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_list_with_a_mistake_is_refused() {
+        for (wrong, complaint) in [
+            (String::new(), "no [[fault]]"),
+            (
+                LISTED.replace("find =", "fnd ="),
+                "drops has no text `find`",
+            ),
+            (LISTED.replace("drop()", "allow()"), "changes nothing"),
+            (LISTED.repeat(2), "twice"),
+            (LISTED.replace("crates/", "src/"), "not in crates/"),
+        ] {
+            let error = format!("{:#}", parse(&wrong).unwrap_err());
+            assert!(error.contains(complaint), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_log_says_who_noticed() {
+        let log = "test a::one ... ok\ntest a::two ... FAILED\n\ntest b ... FAILED\n";
+        assert_eq!(failed(log), ["a::two", "b"]);
+        assert_eq!(failed("test a::one ... ok\n"), [""; 0]);
+    }
+
+    #[test]
+    fn tests_that_fail_hang_or_die_are_told_apart() {
+        let log = std::env::temp_dir().join(format!("xtask-faults-{}", std::process::id()));
+        let run = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            run_until_a_failure(&mut command, &log, Duration::from_millis(500)).unwrap()
+        };
+        let fails = run("echo 'test a ... FAILED'; exec sleep 60");
+        assert_eq!(fails, Noticed::Tests(vec!["a".to_owned()]));
+        assert_eq!(run("exec sleep 60"), Noticed::OutOfTime);
+        assert_eq!(run("exit 101"), Noticed::Tests(Vec::new()));
+        assert_eq!(run("echo 'test a ... ok'"), Noticed::Nobody);
+        fs::remove_file(log).unwrap();
+    }
+}
