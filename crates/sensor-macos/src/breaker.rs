@@ -239,6 +239,14 @@ mod tests {
     const BOOT: Option<[u8; 16]> = Some([7; 16]);
     const NEXT_BOOT: Option<[u8; 16]> = Some([8; 16]);
 
+    #[test]
+    fn a_directory_that_is_none_is_complained_about() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (_, finding, complaint) = Breaker::begin(file.path(), BOOT, at(0));
+        assert_eq!(finding, Finding::Closed);
+        assert!(complaint.unwrap().contains("cannot read"));
+    }
+
     fn at(second: u64) -> Mono {
         Mono(second * SECOND_NS)
     }

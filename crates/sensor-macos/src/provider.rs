@@ -268,8 +268,14 @@ fn copy_endpoint(endpoint: &NWEndpoint, side: Text, socket: &mut RawSocket) -> O
     port
 }
 
-static SOCKET_FLOWS: KindOf<NEFilterSocketFlow> = KindOf::new();
-static HOSTS: KindOf<NWHostEndpoint> = KindOf::new();
+static SOCKET_FLOWS: KindOf<NEFilterSocketFlow> = KindOf {
+    last: AtomicPtr::new(ptr::null_mut()),
+    kind: PhantomData,
+};
+static HOSTS: KindOf<NWHostEndpoint> = KindOf {
+    last: AtomicPtr::new(ptr::null_mut()),
+    kind: PhantomData,
+};
 
 /// Tells objects of a class from others. It remembers the very class of the last one, which is
 /// nearly always that of the next, so that it need not send a message.
@@ -279,13 +285,6 @@ struct KindOf<T> {
 }
 
 impl<T: ClassType + DowncastTarget> KindOf<T> {
-    const fn new() -> KindOf<T> {
-        KindOf {
-            last: AtomicPtr::new(ptr::null_mut()),
-            kind: PhantomData,
-        }
-    }
-
     fn downcast<'a>(&self, object: &'a AnyObject) -> Option<&'a T> {
         let class = ptr::from_ref(object.class()).cast_mut();
         if self.last.load(Ordering::Relaxed) != class {

@@ -220,6 +220,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_event_knows_when_it_was_and_shows_its_texts() {
+        let report = RawReport {
+            at: Mono(7),
+            ..RawReport::default()
+        };
+        assert_eq!(RawEvent::Report(report).at(), Mono(7));
+        let mut socket = RawSocket::default();
+        assert!(socket.texts.put(Text::Remote, b"192.0.2.1"));
+        let longer_than_any_address = [b'0'; HOST_BYTES_MAX + 1];
+        assert!(!socket.texts.put(Text::Local, &longer_than_any_address));
+        let shown = format!("{:?}", socket.texts);
+        assert_eq!(shown, r#"["192.0.2.1", "", ""]"#);
+    }
+
+    #[test]
     fn ports_are_numbers_of_sixteen_bits_and_no_text_is_port_zero() {
         assert_eq!(port_from_text(b""), Some(0));
         assert_eq!(port_from_text(b"0"), Some(0));

@@ -549,3 +549,19 @@ fn stop_reason(reason: isize) -> String {
     };
     words.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wish_has_its_words() {
+        let modes = [
+            FilterMode::Default,
+            FilterMode::Loopback,
+            FilterMode::StandAside,
+        ];
+        let words: std::collections::BTreeSet<&str> = modes.into_iter().map(wish).collect();
+        assert_eq!(words.len(), modes.len());
+    }
+}

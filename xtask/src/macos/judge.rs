@@ -219,7 +219,8 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(is_part)
 }
 
-/// Whatever ends in a colon and a zero, back to where it stops being a name.
+/// Whatever ends in a colon and a zero, back to where it stops being a name. Two colons in a row
+/// are Rust's way of writing paths, in messages.
 fn selectors(data: &[u8]) -> impl Iterator<Item = String> {
     let ends = data.windows(2).enumerate();
     let ends = ends.filter(|(_, pair)| *pair == b":\0").map(|(at, _)| at);
@@ -233,7 +234,7 @@ fn selectors(data: &[u8]) -> impl Iterator<Item = String> {
         String::from_utf8_lossy(&data[end + 1 - length..=end]).into_owned()
     };
     ends.map(before)
-        .filter(|text| text.len() > CHANCE_LENGTH_MAX)
+        .filter(|text| text.len() > CHANCE_LENGTH_MAX && !text.contains("::"))
 }
 
 fn contains(hay: &[u8], needle: &[u8]) -> bool {
@@ -424,6 +425,8 @@ mod tests {
     fn a_selector_outside_of_the_texts_is_found() {
         let found = broken(|image| image.data.push(b"once upon a timesetX:andY:\0".to_vec()));
         assert_eq!(found, ["names"]);
+        let found = broken(|image| image.data.push(b"it was Error::\0, or x:\0".to_vec()));
+        assert_eq!(found, [""; 0]);
     }
 
     #[test]

@@ -476,3 +476,37 @@ fn a_launch_waits_for_no_worker() {
     let flow = stage.offer(&FlowSpec::outbound_tcp(2));
     stage.until_opened(&flow);
 }
+
+// facts: arguments-hold-secrets
+#[test]
+fn command_lines_are_read_only_once_the_profile_asks_for_them() {
+    let mut stage = Stage::new();
+    stage.start();
+    let command_line = |stage: &mut Stage, pid: i32| {
+        let process = Process::new(pid)
+            .at("/usr/bin/tool")
+            .with_arguments(&["tool", "--token=secret"]);
+        let token = machine::add(process).to_vec();
+        let spec = FlowSpec {
+            process_token: Some(token.clone()),
+            app_token: Some(token),
+            ..FlowSpec::outbound_tcp(pid as u64)
+        };
+        let flow = stage.offer(&spec);
+        stage.until_opened(&flow);
+        let is_seen = |event: &Event| match event {
+            Event::ProcessSeen(seen) => seen.process.key.pid == pid as u32,
+            _ => false,
+        };
+        match stage.until("the process", is_seen) {
+            Event::ProcessSeen(seen) => seen.process.command_line,
+            _ => unreachable!("it was looked for"),
+        }
+    };
+    assert_eq!(command_line(&mut stage, 700), None);
+    set_profile(&[("command_lines", true)]);
+    pass(3);
+    stage.settle();
+    let told = command_line(&mut stage, 701);
+    assert_eq!(told.as_deref(), Some("tool --token=secret"));
+}
