@@ -244,6 +244,7 @@ fn contains(hay: &[u8], needle: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspace::Workspace;
 
     fn allowed() -> Allowed {
         let mut allowed = Allowed::default();
@@ -490,5 +491,11 @@ mod tests {
         let system = allowed.libraries.get_mut("libSystem").unwrap();
         system.from[0].since = Some("14.0".to_owned());
         assert_eq!(too_new(&allowed).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn nothing_is_listed_that_came_after_the_oldest_macos() {
+        let allowed = Allowed::load(&Workspace::load().unwrap().root).unwrap();
+        assert_eq!(too_new(&allowed).unwrap(), [""; 0]);
     }
 }
