@@ -391,6 +391,25 @@ mod tests {
         assert_eq!(control.kind, ControlKind::Woke);
     }
 
+    #[test]
+    fn a_long_wait_ends_when_something_is_put_in() {
+        const LONG: Duration = Duration::from_secs(30);
+        let (intake, outlet) = intake(2);
+        let began = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !intake.waiting.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
+                // Past the second look, so that nothing but the wake-up ends the wait.
+                thread::sleep(Duration::from_millis(200));
+                intake.put(report(4, 1));
+            });
+            outlet.wait(&intake, LONG);
+        });
+        assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
+    }
+
     // facts: concurrent-callbacks/b
     #[test]
     fn no_wake_up_is_lost_however_threads_interleave() {
