@@ -5,8 +5,7 @@
 
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
-use flow::stream::{self, Call};
-use flow::{FlowTable, Output};
+use flow::{FlowTable, stream};
 use record::{Phase, Record, RecordId, ocsf};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,28 +54,14 @@ fn replay(bytes: &[u8]) -> Result<Filled> {
     let mut table = FlowTable::new(header.config, header.epoch, header.start);
     let mut filled = Filled::default();
     let mut sequence = 0;
-    let mut drain = |table: &mut FlowTable| {
-        while let Some(output) = table.poll_output() {
-            if let Output::Record(record) = output {
-                sequence += 1;
-                let id = RecordId {
-                    epoch: header.epoch,
-                    sequence,
-                };
-                filled.count(&record, &ocsf::to_json(id, &record, &header.device))?;
-            }
-        }
-        Ok::<(), anyhow::Error>(())
-    };
-    while let Some(call) = stream::decode_call(&mut calls)? {
-        match call {
-            Call::Handle(event, now) => table.handle(event, now),
-            Call::Timeout(now) => table.handle_timeout(now),
-        }
-        drain(&mut table)?;
-    }
-    table.handle_stop();
-    drain(&mut table)?;
+    stream::replay(&mut calls, &mut table, |record| {
+        sequence += 1;
+        let id = RecordId {
+            epoch: header.epoch,
+            sequence,
+        };
+        filled.count(record, &ocsf::to_json(id, record, &header.device))
+    })?;
     Ok(filled)
 }
 

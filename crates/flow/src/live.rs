@@ -108,6 +108,27 @@ impl Party {
 }
 
 impl Flow {
+    /// A flow of which nothing is known but what `opened` says, and nobody who owns it.
+    pub(crate) fn new(opened: &Opened, ordinal: u64) -> Flow {
+        Flow {
+            key: opened.key,
+            ordinal,
+            at: opened.at,
+            opened: opened.opened,
+            established: opened.established,
+            tuple: opened.tuple,
+            origin: opened.origin,
+            attribution: Attribution::from_source(IdentitySource::None),
+            owner: Party::Nobody,
+            responsible: Party::Nobody,
+            hostname: None,
+            totals: Totals::default(),
+            before: None,
+            last_seen: opened.at,
+            last_record: opened.at,
+        }
+    }
+
     /// Its record at `at`, with the newest that is known of its processes.
     pub(crate) fn draft(
         &self,
@@ -376,27 +397,9 @@ impl Flows {
 mod tests {
     use super::*;
     use crate::table::testing;
-    use record::IdentitySource;
 
     fn flow(socket: u64) -> Flow {
-        let opened = testing::opened(socket, 2_000);
-        Flow {
-            key: opened.key,
-            ordinal: socket,
-            at: opened.at,
-            opened: opened.opened,
-            established: opened.established,
-            tuple: opened.tuple,
-            origin: opened.origin,
-            attribution: Attribution::from_source(IdentitySource::None),
-            owner: Party::Nobody,
-            responsible: Party::Nobody,
-            hostname: None,
-            totals: Totals::default(),
-            before: None,
-            last_seen: opened.at,
-            last_record: opened.at,
-        }
+        Flow::new(&testing::opened(socket, 2_000), socket)
     }
 
     #[test]

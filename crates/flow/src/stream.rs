@@ -7,13 +7,13 @@
 //! skipped, absent is unknown.
 
 use crate::event::{Closed, Event, FlowKey, Introduction, Opened, Owner, Tuple};
-use crate::table::Config;
+use crate::table::{Config, FlowTable, Output};
 use record::codec::{decode_device, decode_process, encode_device, encode_process};
 use record::wire::{Fields, Value, WireError, Writer, push_varint, take_varint};
 use record::{
     Attribution, BreakerCause, BreakerState, ByteQuality, Confidence, Device, Direction, Ending,
     Endpoint, Hostname, IdentitySource, LossCause, LossStage, LostKind, Mono, NameSource, Origin,
-    Outcome, ProcessKey, Protocol, SensorKind, Stamp, TcpCounts, Traffic, Wall,
+    Outcome, ProcessKey, Protocol, Record, SensorKind, Stamp, TcpCounts, Traffic, Wall,
 };
 
 /// What a replay needs to know before the first call.
@@ -40,6 +40,41 @@ pub enum Call {
     Handle(Event, Mono),
     /// [`crate::FlowTable::handle_timeout`].
     Timeout(Mono),
+}
+
+/// Makes all calls of a stream again, tells what still waits, and hands on every record. `calls`
+/// is what follows the header; where it stands after an error, the reading ended.
+///
+/// # Errors
+/// When the stream is damaged, or with what `give` returns.
+pub fn replay<E: From<StreamError>>(
+    calls: &mut &[u8],
+    table: &mut FlowTable,
+    mut give: impl FnMut(&Record) -> Result<(), E>,
+) -> Result<(), E> {
+    while let Some(call) = decode_call(calls)? {
+        match call {
+            Call::Handle(event, now) => table.handle(event, now),
+            Call::Timeout(now) => table.handle_timeout(now),
+        }
+        drain(table, &mut give)?;
+    }
+    table.handle_stop();
+    drain(table, &mut give)
+}
+
+fn drain<E>(
+    table: &mut FlowTable,
+    give: &mut impl FnMut(&Record) -> Result<(), E>,
+) -> Result<(), E> {
+    while let Some(output) = table.poll_output() {
+        match output {
+            Output::Record(record) => give(&record)?,
+            // The answers that were given are events of the stream.
+            Output::Want(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Appends the front of a stream.

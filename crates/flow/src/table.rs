@@ -12,9 +12,8 @@ use crate::totals::Totals;
 use crate::waiting::{Held, Waiting};
 use reaping::Reaper;
 use record::{
-    Attribution, Connection, Coverage, Ending, Hostname, IdentitySource, LossCause, LossStage,
-    LostKind, Mono, Notice, NoticeKind, Origin, Outcome, Phase, Record, Stamp, Tally, TcpCounts,
-    Traffic, Wall,
+    Connection, Coverage, Ending, Hostname, LossCause, LossStage, LostKind, Mono, Notice,
+    NoticeKind, Origin, Outcome, Phase, Record, Stamp, Tally, TcpCounts, Traffic, Wall,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -494,23 +493,7 @@ impl FlowTable {
 
     fn new_flow(&mut self, opened: Opened) -> Flow {
         self.last_ordinal += 1;
-        let mut flow = Flow {
-            key: opened.key,
-            ordinal: self.last_ordinal,
-            at: opened.at,
-            opened: opened.opened,
-            established: opened.established,
-            tuple: opened.tuple,
-            origin: opened.origin,
-            attribution: Attribution::from_source(IdentitySource::None),
-            owner: Party::Nobody,
-            responsible: Party::Nobody,
-            hostname: None,
-            totals: Totals::default(),
-            before: None,
-            last_seen: opened.at,
-            last_record: opened.at,
-        };
+        let mut flow = Flow::new(&opened, self.last_ordinal);
         if let Some(owner) = opened.owner {
             flow.give_to(owner, &mut self.processes);
         }
@@ -833,7 +816,7 @@ mod tests {
     use super::testing::*;
     use super::*;
     use crate::event::Tuple;
-    use record::{ByteQuality, ConnectionId, Endpoint, Process, SensorKind};
+    use record::{ByteQuality, ConnectionId, Endpoint, IdentitySource, Process, SensorKind};
 
     #[test]
     fn one_connection_is_one_id_from_open_to_close() {

@@ -2,8 +2,8 @@
 
 use crate::words;
 use anyhow::{Context, bail};
-use flow::stream::{Call, Header, decode_call, decode_header};
-use flow::{FlowTable, Output};
+use flow::FlowTable;
+use flow::stream::{Header, decode_header, replay};
 use query::Filter;
 use record::{Notice, NoticeKind, Record, RecordId, SensorKind, Stamp, StopReason, ocsf};
 use std::fs;
@@ -71,37 +71,6 @@ pub(crate) fn run(state_dir: Option<&Path>, arguments: &Arguments) -> anyhow::Re
             Err(error.context(format!("{} at byte {at}", path.display())))
         }
     }
-}
-
-/// Makes the recorded calls and hands on what comes of them.
-fn replay(
-    calls: &mut &[u8],
-    table: &mut FlowTable,
-    mut give: impl FnMut(&Record) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    while let Some(call) = decode_call(calls)? {
-        match call {
-            Call::Handle(event, now) => table.handle(event, now),
-            Call::Timeout(now) => table.handle_timeout(now),
-        }
-        drain(table, &mut give)?;
-    }
-    table.handle_stop();
-    drain(table, &mut give)
-}
-
-fn drain(
-    table: &mut FlowTable,
-    give: &mut impl FnMut(&Record) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    while let Some(output) = table.poll_output() {
-        match output {
-            Output::Record(record) => give(&record)?,
-            // The answers that were given are events of the stream.
-            Output::Want(_) => {}
-        }
-    }
-    Ok(())
 }
 
 struct Printer<'a> {
