@@ -11,6 +11,7 @@
 
 pub mod bundle;
 mod child;
+mod codes;
 pub mod command;
 #[expect(unsafe_code, reason = "sends messages to the system's objects")]
 pub mod extension;

@@ -1,64 +1,14 @@
 //! Why the system refuses a request about a system extension, and what to do about it.
 
-use std::fmt;
+use crate::codes::codes;
 
 /// The domain of these codes.
 pub(super) const DOMAIN: &str = "OSSystemExtensionErrorDomain";
 
-/// One table, so that no code lacks its number, its meaning or its advice.
-macro_rules! codes {
-    ($($(#[$about:meta])* $name:ident = $number:literal, $meaning:literal, $advice:literal;)+) => {
-        /// Why the system refuses a request, by the codes of its header.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Code {
-            $($(#[$about])* $name,)+
-            /// One that this version does not know.
-            Other(isize),
-        }
-
-        impl Code {
-            /// Every code that is known.
-            pub const ALL: &[Code] = &[$(Code::$name),+];
-
-            /// The code of a number.
-            pub fn from_number(number: isize) -> Code {
-                match number {
-                    $($number => Code::$name,)+
-                    other => Code::Other(other),
-                }
-            }
-
-            /// Its number.
-            pub fn number(self) -> isize {
-                match self {
-                    $(Code::$name => $number,)+
-                    Code::Other(number) => number,
-                }
-            }
-
-            /// What it means, in half a sentence.
-            pub fn meaning(self) -> &'static str {
-                match self {
-                    $(Code::$name => $meaning,)+
-                    Code::Other(_) => "a reason that this version does not know",
-                }
-            }
-
-            /// What to do about it, in sentences.
-            pub fn advice(self) -> &'static str {
-                match self {
-                    $(Code::$name => $advice,)+
-                    Code::Other(_) => LOG_ADVICE,
-                }
-            }
-        }
-    };
-}
-
-const LOG_ADVICE: &str = "The system's log may say more: \
-    `log show --last 10m --predicate 'process == \"sysextd\"'`.";
-
 codes! {
+    /// Why the system refuses a request, by the codes of its header.
+    other: "The system's log may say more: \
+        `log show --last 10m --predicate 'process == \"sysextd\"'`.";
     /// The system does not say.
     Unknown = 1, "the system does not say why",
         "Its log may say more: `log show --last 10m --predicate 'process == \"sysextd\"'`. \
@@ -115,12 +65,6 @@ codes! {
          managed machine name the extension under RemovableSystemExtensions in the payload \
          com.apple.system-extension-policy; or move the app to the bin in the Finder, which \
          removes its extension too.";
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (code {})", self.meaning(), self.number())
-    }
 }
 
 #[cfg(test)]
