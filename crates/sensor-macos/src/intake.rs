@@ -396,17 +396,18 @@ mod tests {
         const LONG: Duration = Duration::from_secs(30);
         let (intake, outlet) = intake(2);
         let began = Instant::now();
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                while !intake.waiting.load(Ordering::Relaxed) {
-                    thread::yield_now();
-                }
-                // Past the second look, so that nothing but the wake-up ends the wait.
-                thread::sleep(Duration::from_millis(200));
-                intake.put(report(4, 1));
-            });
-            outlet.wait(&intake, LONG);
+        // Not a scoped thread: the end of one wakes the thread that waits for it.
+        let other = Arc::clone(&intake);
+        let putting = thread::spawn(move || {
+            while !other.waiting.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            // Past the second look, so that nothing but the wake-up ends the wait.
+            thread::sleep(Duration::from_millis(200));
+            other.put(report(4, 1));
         });
+        outlet.wait(&intake, LONG);
+        putting.join().unwrap();
         assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
     }
 
