@@ -164,13 +164,7 @@ fn build(workspace: &Workspace, directory: &Path) -> Result<Vec<PathBuf>> {
     for package in PACKAGES {
         command.args(["--package", package]);
     }
-    let output = process::read(&mut command)?;
-    let programs = output.lines().filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let program = message["executable"].as_str()?;
-        Some(PathBuf::from(program))
-    });
-    let programs: Vec<PathBuf> = programs.collect();
+    let programs = process::test_programs(&process::read(&mut command)?);
     ensure!(!programs.is_empty(), "cargo built no test programs");
     Ok(programs)
 }

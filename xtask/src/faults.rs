@@ -7,6 +7,7 @@
 
 use crate::duration;
 use crate::process;
+use crate::test::libtest::{self, Verdict};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
@@ -251,11 +252,8 @@ impl Garden {
             fs::write(&self.log, &output.stderr)?;
             return Ok(None);
         }
-        let messages = String::from_utf8_lossy(&output.stdout);
-        let executable = messages.lines().find_map(|line| {
-            let message: serde_json::Value = serde_json::from_str(line).ok()?;
-            message["executable"].as_str().map(PathBuf::from)
-        });
+        let programs = process::test_programs(&String::from_utf8_lossy(&output.stdout));
+        let executable = programs.into_iter().next();
         executable.context("cargo built no test program").map(Some)
     }
 }
@@ -314,11 +312,9 @@ impl Fault {
 
 /// The tests that failed so far.
 fn failed(log: &str) -> Vec<String> {
-    let tests = log.lines().filter_map(|line| {
-        let name = line.strip_prefix("test ")?;
-        name.strip_suffix(" ... FAILED").map(str::to_owned)
-    });
-    tests.collect()
+    let verdicts = libtest::verdicts(log).into_iter();
+    let failed = verdicts.filter(|(_, verdict)| *verdict == Verdict::Failed);
+    failed.map(|(name, _)| name).collect()
 }
 
 fn parse(text: &str) -> Result<Vec<Fault>> {

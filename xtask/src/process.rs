@@ -47,6 +47,15 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{shown}` printed no UTF-8"))
 }
 
+/// The test programs that a `cargo test --no-run --message-format=json` says it built.
+pub(crate) fn test_programs(messages: &str) -> Vec<PathBuf> {
+    let programs = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    programs.collect()
+}
+
 /// Whether a program starts and succeeds; what it prints is nobody's business.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command

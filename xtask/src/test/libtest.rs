@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// How one test ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Well.
     Passed,
     /// Not well.
@@ -20,7 +20,7 @@ pub(super) enum Verdict {
 ///
 /// A child process of a test writes past the harness, so that a verdict may follow somebody
 /// else's half line.
-pub(super) fn verdicts(output: &str) -> BTreeMap<String, Verdict> {
+pub(crate) fn verdicts(output: &str) -> BTreeMap<String, Verdict> {
     output.lines().filter_map(verdict).collect()
 }
 

@@ -7,7 +7,7 @@
 mod adapter;
 mod checks;
 mod doc;
-mod libtest;
+pub(crate) mod libtest;
 mod list;
 pub(crate) mod needs;
 mod report;
