@@ -105,6 +105,8 @@ impl Builder {
 
     /// Links both programs for both architectures, as they are shipped.
     pub(super) fn build(&self, workspace: &Workspace) -> Result<()> {
+        // Whatever is not there yet has no folder whose name could be kept out.
+        process::run(process::cargo().current_dir(&workspace.root).arg("fetch"))?;
         let mut build = self.cargo(workspace, "build");
         build.arg("--release");
         for program in PROGRAMS {
@@ -149,8 +151,32 @@ impl Builder {
         }
         cargo.env("MACOSX_DEPLOYMENT_TARGET", DEPLOYMENT_TARGET);
         cargo.envs(self.kit.iter().flat_map(Kit::environment));
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", nameless(workspace));
         cargo
     }
+}
+
+/// What keeps the folders of this machine out of the programs: they are nobody's business, and
+/// with them two builds of one source would differ.
+fn nameless(workspace: &Workspace) -> String {
+    let mut names = vec![(workspace.root.clone(), "conntrail")];
+    names.extend(sources_of_others().into_iter().map(|it| (it, "crates")));
+    names.push((PathBuf::from("/usr/lib/rustlib/src/rust"), "rust"));
+    let flags = names
+        .iter()
+        .map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display()));
+    flags.collect::<Vec<_>>().join("\u{1f}")
+}
+
+/// Where cargo has the sources of other people's crates, a folder for each place they come from.
+fn sources_of_others() -> Vec<PathBuf> {
+    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let cargo = env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let entries = cargo.map(|it| fs::read_dir(it.join("registry/src")));
+    let entries = entries.and_then(Result::ok).into_iter().flatten();
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
 }
 
 impl Built {
