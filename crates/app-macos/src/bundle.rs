@@ -12,6 +12,10 @@ pub struct ExtensionBundle {
     pub identifier: String,
     /// Its version, where its `Info.plist` is of the kind that has words in it.
     pub version: Option<Version>,
+    /// The app's identifier, where its `Info.plist` is of that kind too.
+    pub app: Option<String>,
+    /// Who signed the app, where a provisioning profile in it says so.
+    pub team: Option<String>,
 }
 
 /// Why the app's extension is not known.
@@ -53,6 +57,8 @@ pub fn extension_of(executable: &Path) -> Result<ExtensionBundle, Error> {
         source,
     };
     let entries = fs::read_dir(&folder).map_err(unreadable)?;
+    let app = text_of(&contents.join("Info.plist"), "CFBundleIdentifier");
+    let team = team_of(&contents.join("embedded.provisionprofile"));
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(unreadable)?.path();
@@ -63,6 +69,8 @@ pub fn extension_of(executable: &Path) -> Result<ExtensionBundle, Error> {
             found.push(ExtensionBundle {
                 identifier: name.to_owned(),
                 version,
+                app: app.clone(),
+                team: team.clone(),
             });
         }
     }
@@ -91,9 +99,24 @@ fn version_of(path: &Path) -> Option<Version> {
     })
 }
 
+fn text_of(path: &Path, key: &str) -> Option<String> {
+    string_after(&fs::read_to_string(path).ok()?, key)
+}
+
+/// The team in a provisioning profile, which is a property list in XML inside of a signature; the
+/// system has checked that signature before this program may use what the profile grants.
+fn team_of(path: &Path) -> Option<String> {
+    let bytes = fs::read(path).ok()?;
+    string_after(&String::from_utf8_lossy(&bytes), "TeamIdentifier")
+}
+
+/// The text after a key, or the first one of a list.
 fn string_after(text: &str, key: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<key>{key}</key>"))?;
+    let rest = rest.trim_start();
     let (value, _) = rest
+        .strip_prefix("<array>")
+        .unwrap_or(rest)
         .trim_start()
         .strip_prefix("<string>")?
         .split_once("</string>")?;
@@ -131,6 +154,7 @@ mod tests {
         let found = extension_of(&program).unwrap();
         assert_eq!(found.identifier, "org.example.filter");
         assert_eq!(found.version.unwrap().to_string(), "1.2 (34)");
+        assert_eq!(found.team, None);
         for plist in [
             "bplist00",
             "",
@@ -139,6 +163,32 @@ mod tests {
             let (_folder, program) = app(&[("a.systemextension", plist)]);
             assert_eq!(extension_of(&program).unwrap().version, None);
         }
+    }
+
+    #[test]
+    fn the_app_is_known_by_its_property_list() {
+        let (folder, program) = app(&[("org.example.filter.systemextension", PLIST)]);
+        assert_eq!(extension_of(&program).unwrap().app, None);
+        let plist = "<key>CFBundleIdentifier</key><string>org.example</string>";
+        let path = folder.path().join("Conntrail.app/Contents/Info.plist");
+        fs::write(path, plist).unwrap();
+        let found = extension_of(&program).unwrap().app;
+        assert_eq!(found.as_deref(), Some("org.example"));
+    }
+
+    #[test]
+    fn the_team_is_that_of_the_apps_provisioning_profile() {
+        let (folder, program) = app(&[("org.example.filter.systemextension", PLIST)]);
+        let profile = folder
+            .path()
+            .join("Conntrail.app/Contents/embedded.provisionprofile");
+        let list = "<key>TeamIdentifier</key>\n\t<array>\n\t\t<string>AB12CD34EF</string>";
+        let bytes = [&[0x30, 0x82, 0xff, 0x06][..], list.as_bytes(), &[0xa0]].concat();
+        fs::write(&profile, bytes).unwrap();
+        let found = extension_of(&program).unwrap();
+        assert_eq!(found.team.as_deref(), Some("AB12CD34EF"));
+        fs::write(&profile, [0x30, 0x80]).unwrap();
+        assert_eq!(extension_of(&program).unwrap().team, None);
     }
 
     #[test]

@@ -50,6 +50,16 @@ pub(crate) fn output(
     arguments: &[&str],
     timeout: Duration,
 ) -> Result<String, ChildError> {
+    output_of_at_most(OUTPUT_MAX_BYTES, program, arguments, timeout)
+}
+
+/// As [`output`], the first `max_bytes` of it.
+pub(crate) fn output_of_at_most(
+    max_bytes: u64,
+    program: &str,
+    arguments: &[&str],
+    timeout: Duration,
+) -> Result<String, ChildError> {
     let deadline = Instant::now() + timeout;
     let failed = |source| ChildError::Run {
         program: program.to_owned(),
@@ -62,7 +72,7 @@ pub(crate) fn output(
         .stderr(Stdio::null())
         .spawn()
         .map_err(failed)?;
-    let text = read(&mut child, deadline).and_then(|text| {
+    let text = read(&mut child, max_bytes, deadline).and_then(|text| {
         let status = wait(&mut child, deadline)?;
         Some((text, status))
     });
@@ -86,15 +96,12 @@ pub(crate) fn output(
 
 /// `None` when the deadline comes first. The thread that reads then ends with the child, or with
 /// whoever inherited the child's output.
-fn read(child: &mut Child, deadline: Instant) -> Option<io::Result<Vec<u8>>> {
+fn read(child: &mut Child, max_bytes: u64, deadline: Instant) -> Option<io::Result<Vec<u8>>> {
     let mut stdout = child.stdout.take().expect("it was asked to be piped");
     let (give, take) = mpsc::sync_channel(1);
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        let read = stdout
-            .by_ref()
-            .take(OUTPUT_MAX_BYTES)
-            .read_to_end(&mut bytes);
+        let read = stdout.by_ref().take(max_bytes).read_to_end(&mut bytes);
         // Nobody waits any more after the deadline.
         let _ = give.send(read.map(|_| bytes));
     });

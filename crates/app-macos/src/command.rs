@@ -5,7 +5,8 @@
 
 use crate::extension::{self, Approval, Options, Outcome, Properties, Replace, Request, Version};
 use crate::filter::{self, Change, Owner, Wanted};
-use crate::moment::{Decision, Moment, Situation, decide};
+use crate::management::{CONTENT_FILTER, Management, Permission};
+use crate::moment::{Decision, Moment, Situation, When, decide};
 use crate::neighbours::Neighbours;
 use crate::status::{Evidence, Health, SILENCE_MAX, Status};
 use crate::upgrade::{self, Ending, Report, Resets, Timeouts};
@@ -21,7 +22,7 @@ pub enum Code {
     Done,
     /// It could not be done.
     Failed,
-    /// The user must approve the extension first.
+    /// The user, or device management, must approve the extension first.
     AwaitingApproval,
     /// It is done at the next start of the machine.
     AfterReboot,
@@ -95,8 +96,54 @@ pub fn activate(
             told.lines.insert(0, "The extension is active.".to_owned());
             told
         }
+        Err(error @ extension::Error::NotReplaced(_)) => Told::new(Code::NotYet, error.to_string()),
         Err(error) => Told::new(Code::Failed, error.to_string()),
     }
+}
+
+/// As [`activate`], where device management allows the extension; where not, nothing is asked of
+/// the system, which would ask the user. The filter is left to a profile for the same reason:
+/// saving a configuration asks the user.
+pub fn activate_if_managed(
+    wanted: &Wanted<'_>,
+    management: &Management,
+    options: Options,
+    filter_timeout: Duration,
+) -> Told {
+    if let Some(told) = not_managed(wanted.extension, management) {
+        return told;
+    }
+    let mut told = activate(wanted, FilterBy::Profile, options, filter_timeout);
+    if !management.filter {
+        told.lines.push(format!(
+            "No payload {CONTENT_FILTER} names {} yet: install the profile with it.",
+            wanted.extension
+        ));
+    }
+    told
+}
+
+/// What to do where device management does not allow the extension; `None` where it does.
+fn not_managed(extension: &str, management: &Management) -> Option<Told> {
+    let (code, why) = match &management.extension {
+        Permission::Granted => return None,
+        Permission::Missing(why) => (
+            Code::AwaitingApproval,
+            format!("Device management does not allow {extension} yet: {why}."),
+        ),
+        Permission::Unknown(why) => (
+            Code::Failed,
+            format!("Whether device management allows {extension} is not known: {why}."),
+        ),
+    };
+    let lines = vec![
+        why,
+        "Nothing was asked of the system. Install the profile that allows the extension, then run \
+         `sudo conntrail activate --only-if-managed`; without device management, run \
+         `conntrail activate`, which asks the user."
+            .to_owned(),
+    ];
+    Some(Told { lines, code })
 }
 
 fn switch_on(wanted: &Wanted<'_>, by: FilterBy, timeout: Duration) -> Told {
@@ -216,6 +263,10 @@ pub trait Surroundings: upgrade::Shell {
     /// # Errors
     /// When it cannot be written, in a sentence.
     fn keep(&mut self, receipt: &ExtensionReplaced) -> Result<(), String>;
+    /// The moment that is configured.
+    fn configured(&mut self) -> Moment;
+    /// What device management allows.
+    fn management(&mut self) -> Management;
     /// Says something before the command ends.
     fn tell(&mut self, line: &str);
 }
@@ -227,33 +278,51 @@ pub struct Upgrade<'a> {
     pub wanted: Wanted<'a>,
     /// The version in this app, where it is known.
     pub in_app: Option<&'a Version>,
-    /// The moment to wait for.
-    pub moment: Moment,
+    /// The moment to wait for. Whoever leaves it to the settings leaves the first activation to
+    /// device management too: where no version runs, nothing happens that would ask the user.
+    pub when: When,
     /// How long to wait for it.
     pub patience: Duration,
     /// How long each part may take.
     pub timeouts: Timeouts,
 }
 
+/// How often to ask whether device management allows the extension by now.
+const MANAGEMENT_STEP: Duration = Duration::from_secs(900);
+
 /// Replaces the running version with the one in this app, at the moment that was asked for.
 pub fn upgrade(order: Upgrade<'_>, around: &mut dyn Surroundings) -> Told {
-    match installed(order.wanted.extension, order.timeouts.filter) {
-        Ok(found) if upgrade::is_current(&found, order.in_app) == Some(true) => {
-            return Told::new(Code::Done, "The version in this app runs already.");
-        }
-        Ok(found) if found.iter().all(|it| it.uninstalling) => {
-            return Told::new(
-                Code::Failed,
-                "There is nothing to replace: no version is installed. Run `conntrail activate`.",
-            );
-        }
-        Ok(_) => {}
+    let begun = Instant::now();
+    let found = installed(order.wanted.extension, order.timeouts.filter);
+    if let Err(error) = &found {
         // The request itself will tell.
-        Err(error) => around.tell(&error.to_string()),
+        around.tell(&error.to_string());
     }
-    if let Some(told) = wait(order.moment, order.patience, around) {
+    let known = found.as_deref().unwrap_or_default();
+    if upgrade::is_current(known, order.in_app) == Some(true) {
+        return Told::new(Code::Done, "The version in this app runs already.");
+    }
+    let is_empty = found.is_ok() && known.iter().all(|it| it.uninstalling);
+    if order.when == When::Configured && upgrade::running(known).is_none() {
+        if let Some(told) = wait_for_management(&order, begun, around) {
+            return told;
+        }
+        if is_empty {
+            return first(&order, around);
+        }
+    } else if is_empty {
+        return Told::new(
+            Code::Failed,
+            "There is nothing to replace: no version is installed. Run `conntrail activate`.",
+        );
+    }
+    if let Some(told) = wait(&order, begun, around) {
         return told;
     }
+    replace(&order, around)
+}
+
+fn replace(order: &Upgrade<'_>, around: &mut dyn Surroundings) -> Told {
     let resets = around.resets();
     around.tell(&resets_words(&resets));
     let report = upgrade::run(&order.wanted, order.in_app, resets, order.timeouts, around);
@@ -269,11 +338,46 @@ pub fn upgrade(order: Upgrade<'_>, around: &mut dyn Surroundings) -> Told {
     told
 }
 
-/// Waits for the moment; `None` when it is there.
-fn wait(moment: Moment, patience: Duration, around: &mut dyn Surroundings) -> Option<Told> {
-    let begun = Instant::now();
+/// Activates where nothing is installed; device management was asked already.
+fn first(order: &Upgrade<'_>, around: &mut dyn Surroundings) -> Told {
+    let options = Options {
+        timeout: order.timeouts.request,
+        approval: Approval::Leave,
+    };
+    let management = around.management();
+    activate_if_managed(&order.wanted, &management, options, order.timeouts.filter)
+}
+
+/// Waits until device management allows the extension; `None` when it does.
+fn wait_for_management(
+    order: &Upgrade<'_>,
+    begun: Instant,
+    around: &mut dyn Surroundings,
+) -> Option<Told> {
     let mut is_told = false;
     loop {
+        let told = not_managed(order.wanted.extension, &around.management())?;
+        let left = order.patience.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Some(told);
+        }
+        if !is_told {
+            around.tell(&told.lines[0]);
+            around.tell("Waiting for device management.");
+            is_told = true;
+        }
+        thread::sleep(MANAGEMENT_STEP.min(left));
+    }
+}
+
+/// Waits for the moment; `None` when it is there.
+fn wait(order: &Upgrade<'_>, begun: Instant, around: &mut dyn Surroundings) -> Option<Told> {
+    let mut told = None;
+    loop {
+        let moment = match order.when {
+            When::At(moment) => moment,
+            When::Configured => around.configured(),
+        };
         let step = match decide(moment, around.situation()) {
             Decision::Go => return None,
             Decision::AfterReboot => {
@@ -283,14 +387,14 @@ fn wait(moment: Moment, patience: Duration, around: &mut dyn Surroundings) -> Op
             }
             Decision::Wait(step) => step,
         };
-        let left = patience.saturating_sub(begun.elapsed());
+        let left = order.patience.saturating_sub(begun.elapsed());
         if left.is_zero() {
             let line = format!("The moment ({moment}) did not come within the time to wait.");
             return Some(Told::new(Code::NotYet, line));
         }
-        if !is_told {
+        if told != Some(moment) {
             around.tell(&format!("The version is replaced {moment}."));
-            is_told = true;
+            told = Some(moment);
         }
         thread::sleep(step.min(left));
     }

@@ -2,8 +2,9 @@
 //!
 //! [`extension`] asks the system to activate or remove the extension, [`filter`] looks after the
 //! configuration that makes it see connections, [`upgrade`] replaces a running version with as
-//! little harm as can be, [`status`] says how things stand. Everything that the system answers, it
-//! answers late, twice or never; so everything here has a timeout.
+//! little harm as can be, [`management`] knows what profiles allow, [`status`] says how things
+//! stand. Everything that the system answers, it answers late, twice or never; so everything here
+//! has a timeout.
 //!
 //! Off Apple the same lines run on doubles of the frameworks. Built and tested off-Mac.
 
@@ -22,6 +23,7 @@ pub mod filter;
     reason = "names the run loop's mode, a constant of the system"
 )]
 pub mod main_loop;
+pub mod management;
 pub mod moment;
 pub mod neighbours;
 pub mod status;

@@ -21,6 +21,26 @@ pub enum Moment {
     Window(Window),
 }
 
+/// Which moment to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// This one.
+    At(Moment),
+    /// The one in the settings, which may change meanwhile.
+    Configured,
+}
+
+impl FromStr for When {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<When, String> {
+        match text {
+            "configured" => Ok(When::Configured),
+            other => Ok(When::At(other.parse()?)),
+        }
+    }
+}
+
 /// Hours of the day, where the machine is; the end is not in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -66,7 +86,8 @@ impl FromStr for Moment {
             Some((from, to)) if from != to => Ok(Moment::Window(Window { from, to })),
             Some(_) => Err(format!("\"{text}\" is empty: its two times are the same")),
             None => Err(format!(
-                "\"{text}\" is none of now, wake, reboot, or a window such as 02:00-05:30"
+                "\"{text}\" is none of configured, now, wake, reboot, or a window such as \
+                 02:00-05:30"
             )),
         }
     }
@@ -220,6 +241,13 @@ mod tests {
                 .unwrap_err()
                 .contains("empty")
         );
+    }
+
+    #[test]
+    fn the_moment_may_be_the_configured_one() {
+        assert_eq!("configured".parse(), Ok(When::Configured));
+        assert_eq!("wake".parse(), Ok(When::At(Moment::Wake)));
+        assert!("Configured".parse::<When>().is_err());
     }
 
     #[test]

@@ -6,19 +6,21 @@ use crate::world::{
     of_profile, version,
 };
 use app_macos::command::{
-    Code, FilterBy, Surroundings, Told, Upgrade, activate, deactivate, status, status_code, upgrade,
+    Code, FilterBy, Surroundings, Told, Upgrade, activate, activate_if_managed, deactivate, status,
+    status_code, upgrade,
 };
 use app_macos::filter::Owner;
-use app_macos::moment::{Moment, Situation};
+use app_macos::management::{Management, Permission};
+use app_macos::moment::{Moment, Situation, When};
 use app_macos::neighbours::Neighbours;
 use app_macos::status::{Evidence, Health};
-use app_macos::upgrade::{Resets, Shell};
+use app_macos::upgrade::{Resets, Shell, Timeouts};
 use objc_double::{Reaction, on_send};
 use objc2_network_extension::NEFilterManagerError;
 use objc2_network_extension::driver::{
     Answer, ManagerCall, Stored, answer_manager, manager_calls, set_stored, stored,
 };
-use objc2_system_extensions::driver::{self as system, Failure, Installed, Machine};
+use objc2_system_extensions::driver::{self as system, Failure, Installed, Kind, Machine};
 use record::{AppCount, ExtensionReplaced, Notice, NoticeKind, Record, SensorKind, Stamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,7 +139,7 @@ fn activating_ends_as_the_system_says() {
                 installed: vec![Installed::new(EXTENSION, "1")],
                 ..Machine::default()
             },
-            Code::Failed,
+            Code::NotYet,
             "conntrail upgrade",
         ),
     ];
@@ -296,6 +298,8 @@ struct Office {
     kept: Vec<ExtensionReplaced>,
     is_full: bool,
     told: Vec<String>,
+    configured: Vec<Moment>,
+    management: Vec<Management>,
 }
 
 impl Shell for Office {
@@ -342,6 +346,20 @@ impl Surroundings for Office {
         Ok(())
     }
 
+    fn configured(&mut self) -> Moment {
+        match self.configured.len() {
+            1 => self.configured[0],
+            _ => self.configured.remove(0),
+        }
+    }
+
+    fn management(&mut self) -> Management {
+        match self.management.len() {
+            1 => self.management[0].clone(),
+            _ => self.management.remove(0),
+        }
+    }
+
     fn tell(&mut self, line: &str) {
         self.told.push(line.to_owned());
     }
@@ -358,11 +376,15 @@ fn office() -> Office {
 }
 
 fn upgrade_at(moment: Moment, patience: Duration, office: &mut Office) -> Told {
+    upgrade_when(When::At(moment), patience, office)
+}
+
+fn upgrade_when(when: When, patience: Duration, office: &mut Office) -> Told {
     let in_app = version("2");
     let order = Upgrade {
         wanted: WANTED,
         in_app: Some(&in_app),
-        moment,
+        when,
         patience,
         timeouts: TIMEOUTS,
     };
@@ -406,6 +428,160 @@ fn nothing_is_replaced_by_itself_and_nothing_where_nothing_is() {
     told(&failed, Code::Failed, "Run `conntrail activate`");
 }
 
+fn managed(extension: Permission, filter: bool) -> Management {
+    Management {
+        extension,
+        filter,
+        upgrade_when: None,
+    }
+}
+
+fn missing() -> Permission {
+    Permission::Missing("no payload is installed".to_owned())
+}
+
+#[test]
+fn where_device_management_does_not_allow_it_nothing_is_asked_of_the_system() {
+    let unknown = Permission::Unknown("the tool hangs".to_owned());
+    for (permission, code, words) in [
+        (missing(), Code::AwaitingApproval, "yet: no payload is"),
+        (unknown, Code::Failed, "is not known: the tool hangs."),
+    ] {
+        let _world = World::new();
+        let management = managed(permission, true);
+        let ended = activate_if_managed(&WANTED, &management, WAIT, PLENTY);
+        told(&ended, code, words);
+        told(&ended, code, "Nothing was asked of the system.");
+        assert_eq!(
+            (system::history().submitted, manager_calls()),
+            (vec![], vec![])
+        );
+    }
+}
+
+#[test]
+fn where_device_management_allows_it_the_filter_is_left_to_a_profile() {
+    let _world = World::new();
+    set_stored(of_profile(true));
+    let management = managed(Permission::Granted, true);
+    let done = activate_if_managed(&WANTED, &management, WAIT, PLENTY);
+    told(&done, Code::Done, "a configuration profile owns it");
+    set_stored(Stored::Nothing);
+    let management = managed(Permission::Granted, false);
+    let done = activate_if_managed(&WANTED, &management, WAIT, PLENTY);
+    told(
+        &done,
+        Code::Done,
+        "No payload com.apple.webcontent-filter names",
+    );
+    assert_eq!(stored(), Stored::Nothing);
+}
+
+fn configured(moments: &[Moment], management: Vec<Management>) -> Office {
+    Office {
+        configured: moments.to_vec(),
+        management,
+        ..office()
+    }
+}
+
+#[test]
+fn the_configured_upgrade_activates_first_where_device_management_allows_it() {
+    let _world = World::new();
+    set_stored(of_profile(true));
+    // Allowed only after a while.
+    let answers = vec![
+        managed(missing(), false),
+        managed(Permission::Granted, true),
+    ];
+    let mut office = configured(&[Moment::Reboot], answers);
+    let done = upgrade_when(When::Configured, SOON, &mut office);
+    told(&done, Code::Done, "The extension is active.");
+    assert_eq!(office.told[1..], ["Waiting for device management."]);
+    assert_eq!(system::with(|machine| machine.installed.len()), 1);
+    assert!(
+        system::history().decisions.is_empty(),
+        "nothing is replaced"
+    );
+}
+
+#[test]
+fn the_configured_upgrade_never_asks_the_user() {
+    let waiting = Installed {
+        enabled: false,
+        awaiting_approval: true,
+        ..Installed::new(EXTENSION, "1")
+    };
+    for installed in [vec![], vec![waiting]] {
+        let _world = World::with(Machine {
+            installed,
+            ..Machine::default()
+        });
+        let mut office = configured(&[Moment::Now], vec![managed(missing(), true)]);
+        let ended = upgrade_when(When::Configured, SOON, &mut office);
+        told(&ended, Code::AwaitingApproval, "no payload is installed");
+        assert!(
+            system::history()
+                .submitted
+                .iter()
+                .all(|(kind, _)| *kind == Kind::Properties),
+            "only a question"
+        );
+    }
+}
+
+// facts: request-kept-alive
+#[test]
+fn where_nobody_says_what_is_installed_the_configured_upgrade_needs_permission() {
+    let _world = World::with_old_version();
+    system::with(|machine| machine.answer = system::Answer::SilenceOnProperties);
+    let mut office = configured(&[Moment::Now], vec![managed(missing(), true)]);
+    let order = Upgrade {
+        wanted: WANTED,
+        in_app: None,
+        when: When::Configured,
+        patience: SOON,
+        timeouts: Timeouts {
+            filter: SOON,
+            ..TIMEOUTS
+        },
+    };
+    let ended = upgrade(order, &mut office);
+    told(&ended, Code::AwaitingApproval, "no payload is installed");
+    assert!(
+        office.told[0].contains("did not answer"),
+        "{:?}",
+        office.told
+    );
+}
+
+#[test]
+fn a_version_that_is_installed_but_not_at_work_is_replaced_at_the_moment_too() {
+    let _world = World::with(Machine {
+        installed: vec![Installed {
+            enabled: false,
+            ..Installed::new(EXTENSION, "1")
+        }],
+        ..Machine::default()
+    });
+    let allowed = managed(Permission::Granted, true);
+    let mut office = configured(&[Moment::Reboot], vec![allowed]);
+    let ended = upgrade_when(When::Configured, PLENTY, &mut office);
+    told(&ended, Code::NotYet, "after the next start");
+}
+
+// facts: rule-12-upgrade-when-it-hurts-least
+#[test]
+fn the_configured_moment_may_change_while_it_is_waited_for() {
+    let _world = World::with_old_version();
+    set_stored(of_profile(true));
+    let mut office = configured(&[Moment::Wake, Moment::Now], Vec::new());
+    let done = upgrade_when(When::Configured, PLENTY, &mut office);
+    told(&done, Code::Done, "Flows arrive.");
+    let first = "The version is replaced when the machine wakes.";
+    assert_eq!(office.told[0], first);
+}
+
 // facts: request-kept-alive
 #[test]
 fn an_upgrade_goes_on_when_nobody_says_what_is_installed() {
@@ -418,7 +594,7 @@ fn an_upgrade_goes_on_when_nobody_says_what_is_installed() {
     let order = Upgrade {
         wanted: WANTED,
         in_app: Some(&in_app),
-        moment: Moment::Now,
+        when: When::At(Moment::Now),
         patience: PLENTY,
         timeouts,
     };
@@ -541,7 +717,7 @@ fn a_version_that_proves_to_be_the_same_is_done() {
     let order = Upgrade {
         wanted: WANTED,
         in_app: None,
-        moment: Moment::Now,
+        when: When::At(Moment::Now),
         patience: PLENTY,
         timeouts: TIMEOUTS,
     };

@@ -12,10 +12,12 @@ use app_macos::command::{self, Code, FilterBy, Surroundings, Told};
 use app_macos::extension::{Approval, Options};
 use app_macos::filter::Wanted;
 use app_macos::main_loop::with_main_loop;
-use app_macos::moment::{Moment, Situation, SleepWatch};
+use app_macos::management::{self, Management, Ours};
+use app_macos::moment::{Moment, Situation, SleepWatch, When, Window};
 use app_macos::neighbours;
 use app_macos::upgrade::{Resets, Shell, Timeouts};
-use host::config::parse_duration;
+use host::config::{Layers, ManagedValue, UpgradeMoment, VENDOR_CONFIG, parse_duration};
+use host::preferences;
 use jiff::Zoned;
 use receipts::Receipts;
 use record::{ExtensionReplaced, Stamp};
@@ -32,8 +34,9 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 /// What to do with the system extension.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 the user must approve the extension, 4 done
-/// at the next start of the machine, 5 the moment has not come, 6 connections are not seen.
+/// Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 the user or device management must approve
+/// the extension, 4 done at the next start of the machine, 5 the moment has not come, 6 connections
+/// are not seen.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     /// Activates the system extension and switches the filter on, unless a profile owns it.
@@ -58,6 +61,10 @@ pub(crate) struct Activate {
     /// Never save a configuration of the filter: device management installs one.
     #[arg(long)]
     filter_by_profile: bool,
+    /// Ask nothing of the system, and so nothing of the user, unless an installed profile allows
+    /// the extension; implies --filter-by-profile. Needs root, which alone sees all profiles.
+    #[arg(long)]
+    only_if_managed: bool,
 }
 
 /// How to deactivate.
@@ -82,10 +89,12 @@ pub(crate) struct Status {
 /// When to upgrade.
 #[derive(clap::Args)]
 pub(crate) struct Upgrade {
-    /// The moment: wake, reboot, a window of the day such as 02:00-05:30, or now. Replacing the
-    /// extension resets the TCP connections that are open then.
+    /// The moment: wake, reboot, a window of the day such as 02:00-05:30, now, or configured.
+    /// Replacing the extension resets the TCP connections that are open then. With "configured" it
+    /// is the setting filter.upgrade_when, and where nothing is installed yet, the extension is
+    /// activated as soon as device management allows it.
     #[arg(long, value_name = "MOMENT", default_value = "wake")]
-    when: Moment,
+    when: When,
     /// How long to wait for the moment.
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_duration)]
     wait: Duration,
@@ -105,20 +114,59 @@ pub(crate) fn run(state_dir: &Path, command: Command) -> anyhow::Result<ExitCode
 }
 
 fn answer(state_dir: &Path, command: Command) -> anyhow::Result<(Code, String)> {
-    let executable = std::env::current_exe().context("this program does not know its own path")?;
-    let executable = executable.canonicalize().unwrap_or(executable);
-    let app = bundle::extension_of(&executable);
+    let app = own_bundle()?;
     Ok(match command {
-        Command::Activate(arguments) => printed(activate(app?, &arguments)?),
+        Command::Activate(arguments) => printed(activate(app?, &arguments, SYSTEM)?),
         Command::Deactivate(arguments) => printed(deactivate(app?, &arguments)?),
         Command::Status(arguments) => status(app, state_dir, &arguments)?,
-        Command::Upgrade(arguments) => printed(upgrade(app?, state_dir, &arguments, say)?),
+        Command::Upgrade(arguments) => printed(upgrade(app?, state_dir, &arguments, SYSTEM)?),
+    })
+}
+
+/// Where questions go that tests answer themselves.
+#[derive(Clone, Copy)]
+struct System {
+    say: fn(&str),
+    management: fn(Ours<'_>, Duration) -> Management,
+    layers: fn() -> Layers,
+}
+
+const SYSTEM: System = System {
+    say,
+    management: management::ask,
+    layers,
+};
+
+/// A file that cannot be read must not keep the management's word from being heard.
+fn layers() -> Layers {
+    Layers::of_this_machine(None).unwrap_or_else(|error| {
+        say(&error.to_string());
+        let mut layers = Layers::default();
+        layers.add_managed(preferences::MANAGED_PREFERENCES, preferences::managed());
+        layers
     })
 }
 
 /// Whoever stopped reading does not stop the command.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// How things stand, as `conntrail status --json` says it.
+///
+/// # Errors
+/// When the system does not answer in time.
+pub(super) fn status_json(state_dir: &Path, timeout: Duration) -> anyhow::Result<String> {
+    let json = true;
+    let (_, text) = answer(state_dir, Command::Status(Status { timeout, json }))?;
+    Ok(text)
+}
+
+/// The extension in the app that this program is in.
+pub(super) fn own_bundle() -> anyhow::Result<Result<ExtensionBundle, bundle::Error>> {
+    let executable = std::env::current_exe().context("this program does not know its own path")?;
+    let executable = executable.canonicalize().unwrap_or(executable);
+    Ok(bundle::extension_of(&executable))
 }
 
 fn printed(told: Told) -> (Code, String) {
@@ -134,7 +182,14 @@ fn wanted(app: &ExtensionBundle) -> Wanted<'_> {
     }
 }
 
-fn activate(app: ExtensionBundle, arguments: &Activate) -> anyhow::Result<Told> {
+fn ours(app: &ExtensionBundle) -> Ours<'_> {
+    Ours {
+        extension: &app.identifier,
+        team: app.team.as_deref(),
+    }
+}
+
+fn activate(app: ExtensionBundle, arguments: &Activate, system: System) -> anyhow::Result<Told> {
     let by = match arguments.filter_by_profile {
         true => FilterBy::Profile,
         false => FilterBy::App,
@@ -145,8 +200,13 @@ fn activate(app: ExtensionBundle, arguments: &Activate) -> anyhow::Result<Told> 
         false => Approval::Wait,
     };
     let options = Options { timeout, approval };
-    let told = with_main_loop(Some(2 * timeout + MARGIN), move || {
-        command::activate(&wanted(&app), by, options, timeout)
+    let only_if_managed = arguments.only_if_managed;
+    let told = with_main_loop(Some(3 * timeout + MARGIN), move || match only_if_managed {
+        true => {
+            let management = (system.management)(ours(&app), timeout);
+            command::activate_if_managed(&wanted(&app), &management, options, timeout)
+        }
+        false => command::activate(&wanted(&app), by, options, timeout),
     })?;
     Ok(told)
 }
@@ -191,20 +251,20 @@ fn upgrade(
     app: ExtensionBundle,
     state_dir: &Path,
     arguments: &Upgrade,
-    say: fn(&str),
+    system: System,
 ) -> anyhow::Result<Told> {
-    let mut here = Here::new(state_dir, say);
+    let mut here = Here::new(state_dir, app.clone(), system);
     let timeouts = Timeouts {
         request: arguments.timeout,
         ..Timeouts::default()
     };
-    let (moment, patience) = (arguments.when, arguments.wait);
+    let (when, patience) = (arguments.when, arguments.wait);
     // Each part of it has a timeout; the whole may take days.
     let told = with_main_loop(None, move || {
         let order = command::Upgrade {
             wanted: wanted(&app),
             in_app: app.version.as_ref(),
-            moment,
+            when,
             patience,
             timeouts,
         };
@@ -215,9 +275,18 @@ fn upgrade(
     Ok(told)
 }
 
-/// The trail, the clocks and the terminal.
+/// How long the settings are believed, while the moment is waited for.
+const SETTINGS_STEP: Duration = Duration::from_secs(600);
+
+/// How long the tool that shows profiles may take.
+const PROFILES_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The trail, the clocks, the settings and the terminal.
 struct Here {
     state_dir: PathBuf,
+    app: ExtensionBundle,
+    /// The moment that is configured, and when it was read.
+    configured: Option<(Moment, Instant)>,
     receipts: Receipts,
     rebooted: bool,
     sleep: SleepWatch,
@@ -225,11 +294,11 @@ struct Here {
     /// `CLOCK_UPTIME_RAW` on macOS.
     begun: Instant,
     flows: Option<FlowWatch>,
-    say: fn(&str),
+    system: System,
 }
 
 impl Here {
-    fn new(state_dir: &Path, say: fn(&str)) -> Here {
+    fn new(state_dir: &Path, app: ExtensionBundle, system: System) -> Here {
         let receipts = Receipts::of(state_dir);
         Here {
             state_dir: state_dir.to_owned(),
@@ -238,8 +307,36 @@ impl Here {
             sleep: SleepWatch::new(host::clock::mono(), 0),
             begun: Instant::now(),
             flows: None,
-            say,
+            app,
+            configured: None,
+            system,
         }
+    }
+
+    fn read_moment(&mut self) -> Moment {
+        let mut layers = (self.system.layers)();
+        // The filter's own profile says it where only the recorder can read it otherwise.
+        let vendor = self.management().upgrade_when;
+        let vendor = vendor.map(|it| (UPGRADE_WHEN.to_owned(), ManagedValue::Text(it)));
+        layers.add_managed(VENDOR_CONFIG, vendor);
+        moment_of(layers.config.upgrade_when)
+    }
+}
+
+const UPGRADE_WHEN: &str = "filter.upgrade_when";
+
+fn moment_of(configured: UpgradeMoment) -> Moment {
+    match configured {
+        UpgradeMoment::Wake => Moment::Wake,
+        UpgradeMoment::Reboot => Moment::Reboot,
+        UpgradeMoment::Now => Moment::Now,
+        UpgradeMoment::Window {
+            from_minute,
+            until_minute,
+        } => Moment::Window(Window {
+            from: from_minute,
+            to: until_minute,
+        }),
     }
 }
 
@@ -283,8 +380,20 @@ impl Surroundings for Here {
             .map_err(|error| format!("{error:#}"))
     }
 
+    fn configured(&mut self) -> Moment {
+        let known = self.configured.take();
+        let known = known.filter(|(_, read)| read.elapsed() < SETTINGS_STEP);
+        let (moment, read) = known.unwrap_or_else(|| (self.read_moment(), Instant::now()));
+        self.configured = Some((moment, read));
+        moment
+    }
+
+    fn management(&mut self) -> Management {
+        (self.system.management)(ours(&self.app), PROFILES_TIMEOUT)
+    }
+
     fn tell(&mut self, line: &str) {
-        (self.say)(line);
+        (self.system.say)(line);
     }
 }
 
@@ -298,6 +407,7 @@ mod tests {
     use super::*;
     use ::trail::{Item, TrailReader, TrailWriter, WriterOptions, segments_dir};
     use app_macos::extension::Version;
+    use app_macos::management::Permission;
     use objc2_network_extension::driver as network;
     use objc2_system_extensions::driver::{self as system, Installed, Machine};
     use record::{
@@ -362,6 +472,23 @@ mod tests {
         ExtensionBundle {
             identifier: EXTENSION.to_owned(),
             version: Some(version),
+            app: None,
+            team: None,
+        }
+    }
+
+    /// Nobody manages this machine, and nothing is said.
+    const QUIET: System = System {
+        say: |_| {},
+        management: |_, _| managed(Permission::Missing("no payload".to_owned()), None),
+        layers: Layers::default,
+    };
+
+    fn managed(extension: Permission, upgrade_when: Option<&str>) -> Management {
+        Management {
+            extension,
+            filter: true,
+            upgrade_when: upgrade_when.map(str::to_owned),
         }
     }
 
@@ -395,8 +522,9 @@ mod tests {
             timeout: LONG,
             no_wait: true,
             filter_by_profile: false,
+            only_if_managed: false,
         };
-        let (code, text) = printed(activate(app(), &arguments).unwrap());
+        let (code, text) = printed(activate(app(), &arguments, QUIET).unwrap());
         assert_eq!(
             (code, text.as_str()),
             (Code::Done, "The extension is active.\nThe filter is on.\n")
@@ -471,11 +599,11 @@ mod tests {
             }
         });
         let arguments = Upgrade {
-            when: Moment::Now,
+            when: When::At(Moment::Now),
             wait: LONG,
             timeout: LONG,
         };
-        let told = upgrade(app(), world.state.path(), &arguments, |_| {}).unwrap();
+        let told = upgrade(app(), world.state.path(), &arguments, QUIET).unwrap();
         recorder.join().unwrap();
         assert_eq!(told.code, Code::Done, "{told:?}");
 
@@ -502,20 +630,134 @@ mod tests {
     fn an_upgrade_at_the_next_start_is_remembered() {
         let world = World::new();
         let arguments = Upgrade {
-            when: Moment::Reboot,
+            when: When::At(Moment::Reboot),
             wait: LONG,
             timeout: LONG,
         };
-        let told = upgrade(app(), world.state.path(), &arguments, |_| {}).unwrap();
+        let told = upgrade(app(), world.state.path(), &arguments, QUIET).unwrap();
         assert_eq!(told.code, Code::NotYet, "{told:?}");
         let note = world.state.path().join("upgrades/ordered-on-boot");
         assert!(note.exists());
         // The note is of another boot now.
         std::fs::write(&note, "1").unwrap();
-        let mut here = Here::new(world.state.path(), |_| {});
+        let mut here = Here::new(world.state.path(), app(), QUIET);
         assert!(here.situation().rebooted);
         assert!(!here.situation().woke);
         assert!(here.situation().minute_of_day.unwrap() < 1_440);
+    }
+
+    #[test]
+    fn only_if_managed_asks_device_management_first() {
+        let _world = World::new();
+        system::with(|machine| machine.installed.clear());
+        let arguments = Activate {
+            timeout: LONG,
+            no_wait: true,
+            filter_by_profile: false,
+            only_if_managed: true,
+        };
+        let told = activate(app(), &arguments, QUIET).unwrap();
+        assert_eq!(told.code, Code::AwaitingApproval, "{told:?}");
+        assert_eq!(system::history().submitted, []);
+        let allowed = System {
+            management: |ours, _| {
+                assert_eq!((ours.extension, ours.team), (EXTENSION, None));
+                managed(Permission::Granted, None)
+            },
+            ..QUIET
+        };
+        let told = activate(app(), &arguments, allowed).unwrap();
+        assert_eq!(told.code, Code::Done, "{told:?}");
+        assert_eq!(network::stored(), network::Stored::Nothing, "no question");
+    }
+
+    #[test]
+    fn the_configured_moment_is_the_setting_in_force() {
+        let moment = |system: System| {
+            let state = tempfile::tempdir().unwrap();
+            let mut here = Here::new(state.path(), app(), system);
+            let first = here.configured();
+            assert_eq!(here.configured(), first, "it is believed for a while");
+            first
+        };
+        assert_eq!(moment(QUIET), Moment::Reboot, "the default");
+        let by_profile = System {
+            management: |_, _| managed(Permission::Granted, Some("23:00-05:30")),
+            ..QUIET
+        };
+        let night = "23:00-05:30".parse().unwrap();
+        assert_eq!(moment(by_profile), night);
+        let by_preferences = System {
+            layers: || {
+                let mut layers = Layers::default();
+                let wake = ManagedValue::Text("wake".to_owned());
+                let values = [(UPGRADE_WHEN.to_owned(), wake)];
+                layers.add_managed(preferences::MANAGED_PREFERENCES, values);
+                layers
+            },
+            ..by_profile
+        };
+        assert_eq!(moment(by_preferences), Moment::Wake);
+        assert_eq!(moment_of(UpgradeMoment::Now), Moment::Now);
+        assert_eq!(moment_of(UpgradeMoment::Reboot), Moment::Reboot);
+    }
+
+    // facts: rule-12-upgrade-when-it-hurts-least
+    #[test]
+    fn the_configured_upgrade_notes_the_order_and_goes_at_the_next_start() {
+        let world = World::new();
+        let mut writer = world.recorder();
+        let arguments = Upgrade {
+            when: When::Configured,
+            wait: LONG,
+            timeout: LONG,
+        };
+        let told = upgrade(app(), world.state.path(), &arguments, QUIET).unwrap();
+        assert_eq!(told.code, Code::NotYet, "{told:?}");
+        assert!(system::history().decisions.is_empty());
+        std::fs::write(world.state.path().join("upgrades/ordered-on-boot"), "1").unwrap();
+        let recorder = thread::spawn(move || {
+            while system::history().decisions.is_empty() {
+                thread::sleep(Duration::from_millis(5));
+            }
+            for _ in 0..3 {
+                thread::sleep(Duration::from_millis(100));
+                write(&mut writer, &[open_connection(Protocol::Udp)]);
+            }
+        });
+        let told = upgrade(app(), world.state.path(), &arguments, QUIET).unwrap();
+        recorder.join().unwrap();
+        assert_eq!(told.code, Code::Done, "{told:?}");
+        let again = upgrade(app(), world.state.path(), &arguments, QUIET).unwrap();
+        assert_eq!(again.lines, ["The version in this app runs already."]);
+    }
+
+    #[test]
+    fn the_words_of_the_job_are_arguments_of_this_program() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Program {
+            #[command(subcommand)]
+            command: Command,
+        }
+        let parsed = |words: &[&str]| Program::try_parse_from(words).unwrap().command;
+        let job = parsed(&[
+            "conntrail",
+            "upgrade",
+            "--when",
+            "configured",
+            "--wait",
+            "30d",
+        ]);
+        let Command::Upgrade(upgrade) = job else {
+            panic!("another command")
+        };
+        assert_eq!(upgrade.when, When::Configured);
+        let installer = ["conntrail", "activate", "--only-if-managed", "--no-wait"];
+        let Command::Activate(activate) = parsed(&installer) else {
+            panic!("another command")
+        };
+        assert!(activate.only_if_managed && activate.no_wait);
     }
 
     #[test]
