@@ -36,6 +36,11 @@ enum Command {
     Verify,
     /// Shows every setting, its value, and who set it.
     Config(cli::config::Arguments),
+    /// Gathers what support needs when something fails into one file, without secrets.
+    Collect(cli::collect::Arguments),
+    /// Writes and checks the configuration profiles that the management of Macs installs.
+    #[command(subcommand)]
+    Profile(cli::profile::Command),
     #[cfg(target_os = "macos")]
     #[command(flatten)]
     Extension(cli::extension::Command),
@@ -62,6 +67,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Replay(arguments) => cli::replay::run(named.as_deref(), &arguments),
         Command::Verify => cli::verify::run(&state_dir()),
         Command::Config(arguments) => cli::config::run(&arguments),
+        Command::Collect(arguments) => cli::collect::run(&state_dir(), &arguments),
+        Command::Profile(command) => cli::profile::run(&command),
         #[cfg(target_os = "macos")]
         Command::Extension(command) => cli::extension::run(&state_dir(), command),
     }

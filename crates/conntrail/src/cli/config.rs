@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn print(layers: &Layers, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn print(layers: &Layers, out: &mut impl Write) -> io::Result<()> {
     let mut section = "";
     for row in layers.rows() {
         let (of, name) = row.key.split_once('.').expect("every key is section.name");

@@ -1,8 +1,10 @@
 //! One module a command: its arguments, and what it does.
 
+pub(crate) mod collect;
 pub(crate) mod config;
 #[cfg(any(target_os = "macos", test))]
 pub(crate) mod extension;
+pub(crate) mod profile;
 pub(crate) mod query;
 pub(crate) mod replay;
 pub(crate) mod verify;

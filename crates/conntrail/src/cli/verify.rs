@@ -23,7 +23,7 @@ pub(crate) fn run(state_dir: &Path) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn print(report: &Report, segments: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+pub(super) fn print(report: &Report, segments: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let Report {
         records,
         bytes,

@@ -6,6 +6,7 @@
 )]
 
 mod asking;
+mod profiles;
 mod replaying;
 mod schema;
 mod tool;
