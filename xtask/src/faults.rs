@@ -164,24 +164,7 @@ impl Garden {
     fn lay_out(workspace: &Workspace) -> Result<Garden> {
         let tools = workspace.tools("faults")?;
         let tree = tools.join("tree");
-        if tree.exists() {
-            fs::remove_dir_all(&tree).context("cannot clear the last copy of the tree")?;
-        }
-        let listing = process::read(Command::new("git").current_dir(&workspace.root).args([
-            "ls-files",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ]))?;
-        for file in listing.lines() {
-            let (from, to) = (workspace.root.join(file), tree.join(file));
-            if !from.is_file() {
-                continue;
-            }
-            let directory = to.parent().context("a file has a directory")?;
-            fs::create_dir_all(directory)?;
-            fs::copy(&from, &to).with_context(|| format!("cannot copy {file}"))?;
-        }
+        workspace.copy_sources(&tree)?;
         Ok(Garden {
             tree,
             target: tools.join("target"),

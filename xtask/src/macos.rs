@@ -18,9 +18,11 @@ mod show;
 pub(crate) use build::prepare;
 pub(crate) use kit::called_as_tool;
 
+use crate::install::Missing;
 use crate::workspace::Workspace;
 use anyhow::{Result, bail};
 use build::{Builder, Built};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The oldest macOS that the programs run on.
@@ -73,6 +75,52 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     }
     println!("\n{} findings", findings.len());
     Ok(ExitCode::FAILURE)
+}
+
+/// A program, and the file of it for each processor.
+pub(crate) type Slices = (&'static str, Vec<PathBuf>);
+
+/// Builds the programs from `sources`, with the compiler that `workspace` keeps.
+pub(crate) fn programs(
+    workspace: &Workspace,
+    sources: &Workspace,
+) -> Result<Result<Vec<Slices>, Missing>> {
+    let builder = match Builder::install(workspace)? {
+        Ok(builder) => builder,
+        Err(missing) => return Ok(Err(missing)),
+    };
+    builder.build(sources)?;
+    let output = builder.output(sources);
+    let slices = PROGRAMS.iter().map(|name| {
+        let files = Architecture::ALL.map(|it| build::place(&output, it, name));
+        (*name, files.to_vec())
+    });
+    Ok(Ok(slices.collect()))
+}
+
+/// Everything in finished programs, each a file for all processors, that is not on the lists.
+pub(crate) fn findings(
+    workspace: &Workspace,
+    files: &[(&'static str, PathBuf)],
+) -> Result<Vec<String>> {
+    let allowed = allowed::Allowed::load(&workspace.root)?;
+    Built::load_universal(files)?.findings(&allowed)
+}
+
+/// The version and the licence of the linker, which leaves something of itself in the programs;
+/// nothing on a Mac, where it is the system's own.
+pub(crate) fn linker(workspace: &Workspace) -> Result<Option<(String, String)>> {
+    if cfg!(target_os = "macos") {
+        return Ok(None);
+    }
+    kit::Kit::in_directory(workspace.tools("macos")?)
+        .version_and_licence()
+        .map(Some)
+}
+
+/// As cargo calls the machines that the programs are for.
+pub(crate) fn triples() -> [&'static str; 2] {
+    Architecture::ALL.map(Architecture::triple)
 }
 
 impl Architecture {

@@ -7,6 +7,7 @@
 
 mod bench;
 mod bpf;
+mod bundle;
 mod coverage;
 mod demo;
 mod duration;
@@ -50,6 +51,8 @@ enum Task {
     Parity,
     /// Rebuild the kernel program, or check that the one in the tree is current.
     Bpf(bpf::Options),
+    /// Make the app for macOS, its package and its profiles, signed, on any machine.
+    Bundle(Box<bundle::Options>),
     /// Measure what recording costs.
     Bench(bench::Options),
     /// Record the demo office again, on the real kernel.
@@ -83,6 +86,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Facts => tidy::write_scenarios(&workspace),
         Task::Parity => parity::run(&workspace),
         Task::Bpf(options) => bpf::run(&workspace, &options),
+        Task::Bundle(options) => bundle::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),
         Task::Demo(options) => demo::run(&workspace, &options),
         Task::Macos(options) => macos::run(&workspace, &options),

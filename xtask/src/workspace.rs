@@ -5,7 +5,9 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The workspace on disk.
 pub(crate) struct Workspace {
@@ -13,6 +15,8 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// Where cargo builds.
     pub(crate) target: PathBuf,
+    /// The version that all crates of this repository have.
+    pub(crate) version: String,
     /// The crates of this repository.
     pub(crate) members: Vec<Member>,
     /// Every crate, ours and others', and its dependencies.
@@ -61,6 +65,7 @@ impl Workspace {
         Ok(Workspace {
             root,
             target,
+            version: version(&metadata),
             members,
             graph: Graph::from_metadata(&metadata),
         })
@@ -86,9 +91,41 @@ impl Workspace {
     /// A directory for what xtask itself keeps, made when it is not there.
     pub(crate) fn tools(&self, name: &str) -> Result<PathBuf> {
         let directory = self.target.join("tools").join(name);
-        std::fs::create_dir_all(&directory)
+        fs::create_dir_all(&directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
         Ok(directory)
+    }
+
+    /// Copies what is in the tree, or would be with the next commit, to a folder that is cleared
+    /// first.
+    pub(crate) fn copy_sources(&self, to: &Path) -> Result<()> {
+        if to.exists() {
+            fs::remove_dir_all(to).context("cannot clear the last copy of the tree")?;
+        }
+        let mut list = Command::new("git");
+        list.current_dir(&self.root).arg("ls-files");
+        list.args(["--cached", "--others", "--exclude-standard"]);
+        for file in process::read(&mut list)?.lines() {
+            let (from, to) = (self.root.join(file), to.join(file));
+            if !from.is_file() {
+                continue;
+            }
+            let directory = to.parent().context("a file has a directory")?;
+            fs::create_dir_all(directory)?;
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {file}"))?;
+        }
+        Ok(())
+    }
+
+    /// The same workspace, with its tree and what is built from it elsewhere.
+    pub(crate) fn moved(&self, root: PathBuf) -> Workspace {
+        Workspace {
+            target: root.join("target"),
+            root,
+            version: self.version.clone(),
+            members: self.members.clone(),
+            graph: self.graph.clone(),
+        }
     }
 
     /// Whether a crate of this repository has an example.
@@ -168,6 +205,12 @@ fn root() -> Result<PathBuf> {
         .parent()
         .context("the directory of xtask has no parent")?;
     Ok(root.to_owned())
+}
+
+fn version(metadata: &Value) -> String {
+    let ours = array(metadata, "workspace_members").next();
+    let package = array(metadata, "packages").find(|it| ours == Some(&it["id"]));
+    package.map_or_else(String::new, |it| text_of(it, "version").to_owned())
 }
 
 fn members(metadata: &Value, root: &Path) -> Vec<Member> {

@@ -9,7 +9,8 @@ use crate::install::{self, Missing};
 use crate::process;
 use crate::test::needs::Variables;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use object::read::macho::{FatArch, MachOFatFile32};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -185,19 +186,39 @@ impl Built {
         let mut programs = Vec::new();
         for architecture in Architecture::ALL {
             for name in PROGRAMS {
-                let path = output
-                    .join(architecture.triple())
-                    .join("release")
-                    .join(name);
-                let file =
-                    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-                let image = Image::parse(&file)
+                let path = place(output, architecture, name);
+                let image = Image::parse(&read(&path)?)
                     .with_context(|| format!("{} cannot be understood", path.display()))?;
                 programs.push(Program {
                     name,
                     architecture,
                     image,
                 });
+            }
+        }
+        Ok(Built { programs })
+    }
+
+    /// Reads the programs from files for all processors: a path for each name.
+    pub(super) fn load_universal(files: &[(&'static str, PathBuf)]) -> Result<Built> {
+        let mut programs = Vec::new();
+        for (name, path) in files {
+            let file = read(path)?;
+            let unclear = || format!("{} is no program for several processors", path.display());
+            let head = MachOFatFile32::parse(file.as_slice()).with_context(unclear)?;
+            let mut missing = Architecture::ALL.to_vec();
+            for slice in head.arches() {
+                let image = Image::parse(slice.data(file.as_slice()).with_context(unclear)?)?;
+                let architecture = image.architecture.with_context(unclear)?;
+                missing.retain(|it| *it != architecture);
+                programs.push(Program {
+                    name,
+                    architecture,
+                    image,
+                });
+            }
+            if let Some(architecture) = missing.first() {
+                bail!("{} has no {}", path.display(), architecture.name());
             }
         }
         Ok(Built { programs })
@@ -237,6 +258,18 @@ impl Program {
     pub(super) fn place(&self) -> String {
         format!("{} ({})", self.name, self.architecture.name())
     }
+}
+
+/// Where cargo has put a program.
+pub(super) fn place(output: &Path, architecture: Architecture, name: &str) -> PathBuf {
+    output
+        .join(architecture.triple())
+        .join("release")
+        .join(name)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 fn xcode() -> Result<(), Missing> {

@@ -67,6 +67,15 @@ impl Kit {
         Kit { directory }
     }
 
+    /// Of zig.
+    pub(super) fn version_and_licence(&self) -> Result<(String, String)> {
+        let version = process::read(&mut self.command("version"))?;
+        let zig = fs::read_link(self.directory.join("zig")).context("the linker is gone")?;
+        let licence = fs::read_to_string(zig.with_file_name("LICENSE"))
+            .context("the linker came without its licence")?;
+        Ok((version.trim_end().to_owned(), licence))
+    }
+
     /// What cargo and the build scripts must know.
     pub(super) fn environment(&self) -> Vec<(String, OsString)> {
         let mut variables = vec![

@@ -1,14 +1,17 @@
 //! What some tests need beyond Rust, and how they get it.
 //!
 //! A test says its need twice: in the reason why it is ignored, for the reader, and in the name of
-//! a module on its path (`schema`, `kernel`, `clang`, `macos`, `release`), for this runner.
+//! a module on its path (`schema`, `apple`, `kernel`, `clang`, `macos`, `bundle`, `release`), for
+//! this runner.
 
 use crate::bpf;
+use crate::bundle;
 use crate::install::{self, Missing};
 use crate::macos;
 use crate::process;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
+use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,15 +25,22 @@ pub(crate) type Variables = Vec<(&'static str, OsString)>;
 pub(crate) enum Need {
     /// The official JSON schemas of OCSF.
     Schema,
+    /// Apple's published schema of the payloads that device management installs.
+    Apple,
     /// Root, a kernel that takes our programs, and the recorder as it is shipped.
     Kernel,
     /// The compiler of the kernel program.
     Clang,
     /// The programs as they are for macOS, and what they were linked with.
     Macos,
+    /// The signed app and its package, as `cargo xtask bundle` makes them.
+    Bundle,
     /// The examples of the macOS sensor, optimized.
     Release,
 }
+
+/// Names the folder of a checkout of Apple's device-management schema.
+const APPLE_SCHEMA: &str = "CONNTRAIL_APPLE_SCHEMA";
 
 /// The generator of connections whose every detail is known beforehand.
 const GROUND_TRUTH: (&str, &str) = ("sensor-linux", "ground_truth");
@@ -50,10 +60,12 @@ const CAP_BPF: u64 = 1 << 39;
 
 impl Need {
     /// All needs, in the order in which their tests run.
-    pub(crate) const ALL: [Need; 5] = [
+    pub(crate) const ALL: [Need; 7] = [
         Need::Schema,
+        Need::Apple,
         Need::Clang,
         Need::Macos,
+        Need::Bundle,
         Need::Release,
         Need::Kernel,
     ];
@@ -62,9 +74,11 @@ impl Need {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Need::Schema => "schema",
+            Need::Apple => "apple",
             Need::Kernel => "kernel",
             Need::Clang => "clang",
             Need::Macos => "macos",
+            Need::Bundle => "bundle",
             Need::Release => "release",
         }
     }
@@ -79,7 +93,12 @@ impl Need {
     pub(super) fn belongs_to_full(self) -> bool {
         match self {
             Need::Schema => false,
-            Need::Kernel | Need::Clang | Need::Macos | Need::Release => true,
+            Need::Apple
+            | Need::Kernel
+            | Need::Clang
+            | Need::Macos
+            | Need::Bundle
+            | Need::Release => true,
         }
     }
 
@@ -90,7 +109,9 @@ impl Need {
             Need::Schema => schema(workspace),
             Need::Kernel => kernel(workspace),
             Need::Clang => Ok(bpf::prepare().map(|()| Variables::new())),
+            Need::Apple => Ok(apple()),
             Need::Macos => macos::prepare(workspace),
+            Need::Bundle => bundle::prepare(workspace),
             Need::Release => release(workspace),
         }
     }
@@ -118,6 +139,21 @@ fn schema(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
 
 fn schema_variables(directory: &Path) -> Variables {
     vec![("CONNTRAIL_OCSF_SCHEMAS", directory.into())]
+}
+
+/// Nobody's but the developer's to choose: it is a repository of its own, and any release of it
+/// will do.
+fn apple() -> Result<Variables, Missing> {
+    match env::var_os(APPLE_SCHEMA) {
+        Some(folder) if Path::new(&folder).is_dir() => Ok(vec![(APPLE_SCHEMA, folder)]),
+        Some(_) | None => Err(Missing::new(
+            format!("{APPLE_SCHEMA} names no folder with Apple's device-management schema"),
+            format!(
+                "git clone https://github.com/apple/device-management, and set {APPLE_SCHEMA} to \
+                 the folder"
+            ),
+        )),
+    }
 }
 
 fn release(workspace: &Workspace) -> Result<Result<Variables, Missing>> {

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("flow", &["record"]),
     ("trail", &["record"]),
     ("host", &["record"]),
+    ("mdm", &[]),
     ("query", &["record", "trail"]),
     ("ship", &["record", "trail"]),
     ("sensor-linux", &["flow", "record"]),
@@ -52,14 +53,16 @@ const ARROWS: &[(&str, &[&str])] = &[
             "app-macos",
             "flow",
             "host",
+            "mdm",
             "query",
             "record",
             "ship",
             "trail",
         ],
     ),
+    ("packaging", &["mdm"]),
     // Not shipped: the recorded office is made anonymous with the types that it is made of.
-    ("xtask", &["flow", "record"]),
+    ("xtask", &["flow", "mdm", "packaging", "record"]),
 ];
 
 /// The only crate that may know a sensor: it is the only one that runs with privilege.

@@ -37,8 +37,12 @@ const INVENTED_DIRECTORIES: &[&str] = &[concat!("/ho", "me/ana/")];
 /// Words that mean something only where somebody works, not to whoever reads.
 const LOCAL_WORDS: &[&str] = &[concat!("farm", "-"), concat!("../", "shared")];
 
-/// The one shell script. Everything else is Rust, so that it runs and is tested everywhere.
+/// The one shell script of the developer's. Everything else is Rust, so that it runs and is tested
+/// everywhere.
 const SHELL_SCRIPT: &str = ".ci/run";
+
+/// Scripts that run on Macs that have nothing else; their tests are in `packaging`.
+const INSTALLED_SCRIPTS: &str = "macos/package/";
 
 /// Source code is at most 100 columns wide.
 pub(super) fn columns(tree: &Tree) -> Vec<Finding> {
@@ -59,8 +63,9 @@ pub(super) fn leftovers(tree: &Tree) -> Vec<Finding> {
 /// The project names no registry and no place on a developer's machine.
 pub(super) fn places(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    // The lock file's form is cargo's.
-    let files = tree.files.iter().filter(|(path, _)| *path != "Cargo.lock");
+    // The form of lock files is cargo's, and continuous integration knows its own machine.
+    let is_ours = |path: &str| !path.ends_with("Cargo.lock") && path != SHELL_SCRIPT;
+    let files = tree.files.iter().filter(|(path, _)| is_ours(path));
     for (path, text) in files {
         for (number, line) in (1..).zip(text.lines()) {
             if let Some(problem) = foreign_place(line) {
@@ -79,7 +84,7 @@ pub(super) fn shell_scripts(tree: &Tree) -> Vec<Finding> {
         is_shell || path.ends_with(".sh") || path.ends_with(".bash")
     });
     scripts
-        .filter(|(path, _)| *path != SHELL_SCRIPT)
+        .filter(|(path, _)| *path != SHELL_SCRIPT && !path.starts_with(INSTALLED_SCRIPTS))
         .map(|(path, _)| Finding::new(path, "is a shell script; make it a task of xtask"))
         .collect()
 }
@@ -212,6 +217,10 @@ mod tests {
     fn a_second_shell_script_is_found() {
         assert_eq!(
             shell_scripts(&Tree::of(&[(SHELL_SCRIPT, "#!/usr/bin/env bash\n")])),
+            []
+        );
+        assert_eq!(
+            shell_scripts(&Tree::of(&[("macos/package/postinstall", "#!/bin/sh\n")])),
             []
         );
         assert_eq!(
