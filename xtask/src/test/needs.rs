@@ -85,7 +85,13 @@ impl Need {
 
     /// The need of a test, from its full name.
     pub(super) fn of(test: &str) -> Option<Need> {
-        let mut modules = test.split("::").skip(1);
+        // The innermost: a module may also be called what it is about, as `schema` is in `mdm`.
+        let mut modules = test
+            .split("::")
+            .skip(1)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev();
         modules.find_map(|module| Need::ALL.into_iter().find(|need| need.name() == module))
     }
 
@@ -257,6 +263,10 @@ mod tests {
         assert_eq!(
             Need::of("xtask::bin::bpf::clang::object_is_current"),
             Some(Need::Clang)
+        );
+        assert_eq!(
+            Need::of("mdm::lib::schema::apple::it_is_the_same"),
+            Some(Need::Apple)
         );
         assert_eq!(Need::of("record::lib::codec::tests::round_trip"), None);
     }

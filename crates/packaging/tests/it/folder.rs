@@ -67,7 +67,8 @@ mod bundle {
     use std::path::{Path, PathBuf};
     use tempfile::TempDir;
 
-    const NESTED: &str = "Conntrail.app/Contents/Library/SystemExtensions/com.conntrail.agent.filter.systemextension";
+    const NESTED: &str = "Conntrail.app/Contents/Library/SystemExtensions/\
+                          com.conntrail.agent.filter.systemextension";
 
     fn bundles() -> PathBuf {
         let folder = env::var_os("CONNTRAIL_BUNDLES");
