@@ -14,7 +14,7 @@ pub(crate) use prepare::prepare;
 
 use crate::process;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use mdm::identity::{APP, BundleId, EXTENSION, Identity, TeamId};
 use mdm::jobs::JOBS;
 use mdm::requirement::Requirement;
@@ -114,6 +114,12 @@ pub(crate) struct With {
     keychain: bool,
 }
 
+impl With {
+    fn has_pkcs12(&self) -> bool {
+        self.application_password.is_some() || self.installer_password.is_some()
+    }
+}
+
 /// Everything that is decided before anything is built.
 struct Plan {
     variant: Variant,
@@ -135,11 +141,16 @@ struct Keys {
 
 /// `cargo xtask bundle`.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
-    let signer = match options.unsigned {
-        true => None,
-        false => Some(Signer::install(workspace, &features(options))?),
+    let install = || Signer::install(workspace, &features(options));
+    // Building the tool takes minutes: what does not fit should be known before, and only PKCS #12
+    // files need it for that.
+    let early = options.with.has_pkcs12().then(install).transpose()?;
+    let plan = plan(workspace, options, early.as_ref())?;
+    let signer = match (early, options.unsigned) {
+        (_, true) => None,
+        (Some(signer), false) => Some(signer),
+        (None, false) => Some(install()?),
     };
-    let plan = plan(workspace, options, signer.as_ref())?;
     let programs = Programs::build(workspace, workspace)?;
     make(workspace, &plan, &programs, signer.as_ref())?;
     if let (Some(key), Some(signer)) = (&options.notarize, &signer) {
@@ -192,7 +203,8 @@ fn plan(workspace: &Workspace, options: &Options, signer: Option<&Signer>) -> Re
         true => throwaway(options, &team, &output)?,
         false => given(&options.with, signer, &output)?,
     };
-    let credentials = files.read()?;
+    // Its words name the cause already.
+    let credentials = files.read().map_err(|error| anyhow!("{error}"))?;
     agree(options, &team, &credentials)?;
     let certificate = &credentials.application.certificate;
     let identity = Identity {
@@ -209,7 +221,7 @@ fn plan(workspace: &Workspace, options: &Options, signer: Option<&Signer>) -> Re
         version,
         files,
         credentials,
-        keys: signer.map(|_| keys),
+        keys: (!options.unsigned).then_some(keys),
         output,
     })
 }
