@@ -228,7 +228,9 @@ impl Evidence {
             | NoticeKind::Sleeping
             | NoticeKind::ClockStepped { .. }
             | NoticeKind::TrailEvicted { .. }
-            | NoticeKind::Ledger(_) => {}
+            | NoticeKind::Ledger(_)
+            | NoticeKind::PolicyChanged(_)
+            | NoticeKind::PolicyCounts(_) => {}
         }
     }
 }

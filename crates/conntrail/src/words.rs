@@ -5,8 +5,9 @@ use jiff::tz::TimeZone;
 use query::OpenConnection;
 use record::{
     BreakerCause, BreakerState, ByteQuality, CodeSignature, Confidence, Connection, Coverage,
-    Direction, Endpoint, ExtensionReplaced, NoticeKind, Origin, Outcome, Phase, PreviousEpoch,
-    Process, Protocol, Record, SignatureValidity, Tally, TcpCounts, Traffic, Wall,
+    Direction, Endpoint, ExtensionReplaced, NoticeKind, Origin, Outcome, Phase, PolicyChanged,
+    PolicyState, PreviousEpoch, Process, Protocol, Record, SignatureValidity, Tally, TcpCounts,
+    Traffic, Wall,
 };
 use std::fmt::Write;
 
@@ -458,6 +459,11 @@ pub(crate) fn notice_words(kind: &NoticeKind) -> String {
         NoticeKind::Coverage(coverage) => coverage_words(coverage),
         NoticeKind::ExtensionReplaced(replaced) => replaced_words(replaced),
         NoticeKind::Sleeping => "the machine goes to sleep".to_owned(),
+        NoticeKind::PolicyChanged(changed) => policy_words(changed),
+        NoticeKind::PolicyCounts(counts) => format!(
+            "of {} records the privacy policy dropped {} and changed {}",
+            counts.records, counts.dropped, counts.changed
+        ),
     }
 }
 
@@ -551,13 +557,49 @@ fn tally_words(tally: &Tally) -> String {
     let Tally {
         closes_made,
         closes_recorded,
+        closes_dropped,
         closes_lost,
         live,
     } = tally;
+    let dropped = match closes_dropped {
+        0 => String::new(),
+        dropped => format!(", {dropped} dropped by policy"),
+    };
     format!(
-        "{closes_made} connections ended, {closes_recorded} recorded and {closes_lost} declared \
-         lost; {live} open"
+        "{closes_made} connections ended, {closes_recorded} recorded{dropped} and {closes_lost} \
+         declared lost; {live} open"
     )
+}
+
+fn policy_words(changed: &PolicyChanged) -> String {
+    let PolicyChanged {
+        state,
+        source,
+        problem,
+        rules,
+        ..
+    } = changed;
+    let rules = rules.len();
+    let what = match state {
+        PolicyState::InForce => format!("a privacy policy of {rules} rules is in force"),
+        PolicyState::Kept => "a privacy policy was refused, the one before stays".to_owned(),
+        PolicyState::LastGood => {
+            "the privacy policy was refused, the last one that was right is in force".to_owned()
+        }
+        PolicyState::Strict => {
+            "the privacy policy was refused, whatever is personal is left out".to_owned()
+        }
+        PolicyState::Removed => "no privacy policy is in force any more".to_owned(),
+    };
+    let source = source
+        .as_ref()
+        .map(|source| format!(" ({source})"))
+        .unwrap_or_default();
+    let problem = problem
+        .as_ref()
+        .map(|problem| format!(": {problem}"))
+        .unwrap_or_default();
+    format!("{what}{source}{problem}")
 }
 
 /// A name of ours as people read it.

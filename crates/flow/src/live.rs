@@ -166,6 +166,7 @@ impl Flow {
                 retransmits: None,
                 closer_pid: None,
                 origin: self.origin,
+                treated: None,
             }),
             missing,
         }

@@ -387,6 +387,7 @@ impl FlowTable {
         Tally {
             closes_made: closes_recorded + closes_lost,
             closes_recorded,
+            closes_dropped: 0,
             closes_lost,
             live: self.flows.len() as u64,
         }
@@ -1084,6 +1085,7 @@ mod tests {
         let expected = Tally {
             closes_made: 4,
             closes_recorded: 2,
+            closes_dropped: 0,
             closes_lost: 2,
             live: 0,
         };
@@ -1165,6 +1167,7 @@ mod tests {
         let tally = Tally {
             closes_made: 1,
             closes_recorded: 1,
+            closes_dropped: 0,
             closes_lost: 0,
             live: 0,
         };

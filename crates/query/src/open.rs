@@ -75,7 +75,9 @@ fn is_cut(kind: &NoticeKind) -> bool {
         | NoticeKind::Slept { .. }
         | NoticeKind::ClockStepped { .. }
         | NoticeKind::TrailEvicted { .. }
-        | NoticeKind::Ledger(_) => false,
+        | NoticeKind::Ledger(_)
+        | NoticeKind::PolicyChanged(_)
+        | NoticeKind::PolicyCounts(_) => false,
     }
 }
 

@@ -4,7 +4,8 @@
 use crate::wire::WireError;
 use crate::{
     BreakerCause, BreakerState, ByteQuality, Confidence, Direction, IdentitySource, LossCause,
-    LossStage, LostKind, NameSource, Origin, Outcome, SensorKind, SignatureValidity, StopReason,
+    LossStage, LostKind, NameSource, Origin, Outcome, PolicyAction, PolicyField, PolicyState,
+    SensorKind, SignatureValidity, StopReason,
 };
 
 /// One table for both directions, so that neither can be forgotten.
@@ -148,5 +149,38 @@ choices! {
         Connections = 5 "connections",
         Records = 6 "records",
         Events = 7 "events",
+    }
+    PolicyField {
+        Record = 1 "record",
+        RemoteAddress = 2 "remote.address",
+        RemotePort = 3 "remote.port",
+        LocalAddress = 4 "local.address",
+        LocalPort = 5 "local.port",
+        Hostname = 6 "hostname",
+        Process = 7 "process",
+        ProcessName = 8 "process.name",
+        ProcessPath = 9 "process.path",
+        ProcessHome = 10 "process.home",
+        CommandLine = 11 "process.command_line",
+        ProcessFile = 12 "process.file",
+        Signature = 13 "process.signature",
+        Ancestors = 14 "process.ancestors",
+        Responsible = 15 "process.responsible",
+        User = 16 "user",
+        UserName = 17 "user.name",
+        Container = 18 "container",
+        Traffic = 19 "traffic",
+    }
+    PolicyAction {
+        Drop = 1 "drop",
+        Truncate = 2 "truncate",
+        Pseudonymise = 3 "pseudonymise",
+    }
+    PolicyState {
+        InForce = 1 "in_force",
+        Kept = 2 "kept",
+        LastGood = 3 "last_good",
+        Strict = 4 "strict",
+        Removed = 5 "removed",
     }
 }

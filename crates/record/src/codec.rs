@@ -12,9 +12,10 @@ use crate::{
     Ancestor, AppCount, Attribution, BreakerCause, BreakerState, ByteQuality, CodeSignature,
     Confidence, Connection, ConnectionId, Coverage, Device, Direction, Ending, Endpoint,
     EndpointId, ExecutableFile, ExtensionReplaced, Hostname, IdentitySource, LossCause, LossStage,
-    LostKind, Mono, NameSource, Notice, NoticeKind, Origin, Outcome, Phase, PreviousEpoch, Process,
-    ProcessKey, Protocol, Record, SensorKind, SignatureValidity, Stamp, StopReason, Tally,
-    TcpCounts, Traffic, User, Wall,
+    LostKind, Mono, NameSource, Notice, NoticeKind, Origin, Outcome, Phase, PolicyAction,
+    PolicyChanged, PolicyCounts, PolicyField, PolicyState, PreviousEpoch, Process, ProcessKey,
+    Protocol, Record, RuleCount, SensorKind, SignatureValidity, Stamp, StopReason, Tally,
+    TcpCounts, Traffic, Treated, User, Wall,
 };
 use std::sync::Arc;
 
@@ -249,6 +250,35 @@ fn write_late_identity(connection: &Connection, encoder: &mut Encoder, out: &mut
         out.bytes(28, hostname.name.as_bytes());
         out.uint(29, hostname.source.number());
     }
+    if let Some(treated) = &connection.treated {
+        write_treated(treated, out);
+    }
+}
+
+/// Three bytes a mark, so that the marks of one policy are one run of bytes from record to record.
+const TREATED: u32 = 40;
+
+fn write_treated(treated: &[Treated], out: &mut Writer<'_>) {
+    let marks = treated.iter().flat_map(|mark| {
+        let (field, action) = (mark.field.number(), mark.action.number());
+        [field as u8, action as u8, mark.rule]
+    });
+    out.bytes(TREATED, &marks.collect::<Vec<u8>>());
+}
+
+fn read_treated(value: Value<'_>) -> Result<Arc<[Treated]>, WireError> {
+    let bytes = value.bytes()?;
+    if bytes.is_empty() || !bytes.len().is_multiple_of(3) {
+        return Err(WireError::Missing(TREATED));
+    }
+    let marks = bytes.chunks_exact(3).map(|mark| {
+        Ok(Treated {
+            field: PolicyField::from_number(TREATED, mark[0].into())?,
+            action: PolicyAction::from_number(TREATED, mark[1].into())?,
+            rule: mark[2],
+        })
+    });
+    marks.collect()
 }
 
 fn read_connection(
@@ -271,6 +301,7 @@ fn read_connection(
             (27, value) => connection.responsible = Some(decoder.process(value.bytes()?)?),
             (28, value) => name = Some(value.text()?.into()),
             (29, value) => name_source = Some(NameSource::from_number(29, value.uint()?)?),
+            (TREATED, value) => connection.treated = Some(read_treated(value)?),
             (number @ 18.., value) => read_measure(number, value, &mut connection)?,
             (number, value) => read_identity(number, value, &mut connection)?,
         }
@@ -315,6 +346,7 @@ fn blank_connection(at: Stamp) -> Connection {
         retransmits: None,
         closer_pid: None,
         origin: Origin::Live,
+        treated: None,
     }
 }
 
@@ -556,6 +588,8 @@ const NOTICE_BREAKER_CHANGED: u32 = 11;
 const NOTICE_COVERAGE: u32 = 12;
 const NOTICE_EXTENSION_REPLACED: u32 = 13;
 const NOTICE_SLEEPING: u32 = 14;
+const NOTICE_POLICY_CHANGED: u32 = 30;
+const NOTICE_POLICY_COUNTS: u32 = 31;
 
 fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
     match &notice.kind {
@@ -619,6 +653,43 @@ fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
             });
         }
         NoticeKind::Sleeping => out.message(NOTICE_SLEEPING, |_| {}),
+        NoticeKind::PolicyChanged(changed) => {
+            out.message(NOTICE_POLICY_CHANGED, |body| write_policy(changed, body));
+        }
+        NoticeKind::PolicyCounts(counts) => {
+            out.message(NOTICE_POLICY_COUNTS, |body| {
+                write_policy_counts(counts, body)
+            });
+        }
+    }
+}
+
+fn write_policy(changed: &PolicyChanged, out: &mut Writer<'_>) {
+    out.uint(1, changed.state.number());
+    if let Some(hash) = &changed.hash {
+        out.bytes(2, hash);
+    }
+    out.text_if(3, changed.source.as_deref());
+    out.text_if(4, changed.problem.as_deref());
+    for rule in &changed.rules {
+        out.bytes(5, rule.as_bytes());
+    }
+}
+
+fn write_policy_counts(counts: &PolicyCounts, out: &mut Writer<'_>) {
+    write_stamp(counts.since, 1, out);
+    if let Some(hash) = &counts.hash {
+        out.bytes(3, hash);
+    }
+    out.uint(4, counts.records);
+    out.uint(5, counts.dropped);
+    out.uint(6, counts.changed);
+    for rule in &counts.rules {
+        out.message(7, |body| {
+            body.uint(1, rule.rule.into());
+            body.uint(2, rule.dropped);
+            body.uint(3, rule.changed);
+        });
     }
 }
 
@@ -704,6 +775,10 @@ fn write_tally(tally: &Tally, out: &mut Writer<'_>) {
     out.uint(2, tally.closes_recorded);
     out.uint(3, tally.closes_lost);
     out.uint(4, tally.live);
+    // Younger than the others: where a policy drops nothing the bytes are as they always were.
+    if tally.closes_dropped > 0 {
+        out.uint(5, tally.closes_dropped);
+    }
 }
 
 fn read_notice(mut fields: Fields<'_>) -> Result<NoticeKind, WireError> {
@@ -750,6 +825,8 @@ fn read_notice(mut fields: Fields<'_>) -> Result<NoticeKind, WireError> {
         NOTICE_COVERAGE => NoticeKind::Coverage(body.coverage()?),
         NOTICE_EXTENSION_REPLACED => NoticeKind::ExtensionReplaced(body.replaced()?),
         NOTICE_SLEEPING => NoticeKind::Sleeping,
+        NOTICE_POLICY_CHANGED => NoticeKind::PolicyChanged(body.policy()?),
+        NOTICE_POLICY_COUNTS => NoticeKind::PolicyCounts(body.policy_counts()?),
         other => return Err(WireError::UnknownChoice(2, other.into())),
     })
 }
@@ -862,6 +939,39 @@ impl<'a> Body<'a> {
             closes_recorded: self.uint(2)?,
             closes_lost: self.uint(3)?,
             live: self.uint(4)?,
+            closes_dropped: self.find(5).map_or(Ok(0), Value::uint)?,
+        })
+    }
+
+    fn policy(&self) -> Result<PolicyChanged, WireError> {
+        Ok(PolicyChanged {
+            state: PolicyState::from_number(1, self.uint(1)?)?,
+            hash: self.find(2).map(Value::array).transpose()?,
+            source: self.text_if(3)?,
+            problem: self.text_if(4)?,
+            rules: self.texts(5)?,
+        })
+    }
+
+    fn policy_counts(&self) -> Result<PolicyCounts, WireError> {
+        let rules = self
+            .all(7)
+            .map(|value| Body::read(value.fields()?)?.rule_count());
+        Ok(PolicyCounts {
+            since: self.stamp(1)?.ok_or(WireError::Missing(1))?,
+            hash: self.find(3).map(Value::array).transpose()?,
+            records: self.uint(4)?,
+            dropped: self.uint(5)?,
+            changed: self.uint(6)?,
+            rules: rules.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn rule_count(&self) -> Result<RuleCount, WireError> {
+        Ok(RuleCount {
+            rule: self.value(1)?.narrow()?,
+            dropped: self.uint(2)?,
+            changed: self.uint(3)?,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Where, when, how much, how it ended, and how we know.
 
-use crate::{Mono, Process, Stamp};
+use crate::{Mono, Process, Stamp, Treated};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -58,6 +58,9 @@ pub struct Connection {
     pub closer_pid: Option<u32>,
     /// How the recorder came to know of the connection.
     pub origin: Origin,
+    /// What the privacy policy did to this record, by field; `None` where it did nothing. So what
+    /// it left out is told apart from what is unknown.
+    pub treated: Option<Arc<[Treated]>>,
 }
 
 /// Which moment of a connection's life a record tells.

@@ -22,6 +22,7 @@ pub mod cpid;
 mod device;
 mod notice;
 pub mod ocsf;
+mod policy;
 mod process;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
@@ -36,6 +37,10 @@ pub use device::{Device, EndpointId, ParseEndpointIdError, parse_uuid};
 pub use notice::{
     AppCount, BreakerCause, BreakerState, Coverage, ExtensionReplaced, LossCause, LossStage,
     LostKind, Notice, NoticeKind, PreviousEpoch, SensorKind, StopReason, Tally, TcpCounts,
+};
+pub use policy::{
+    PolicyAction, PolicyChanged, PolicyCounts, PolicyField, PolicyState, RuleCount, Treated,
+    pseudonym,
 };
 pub use process::{
     Ancestor, CodeSignature, ExecutableFile, Process, ProcessKey, SignatureValidity, User,

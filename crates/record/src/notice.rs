@@ -1,6 +1,6 @@
 //! What the recorder says about itself: nothing is lost without a notice.
 
-use crate::Stamp;
+use crate::{PolicyChanged, PolicyCounts, Stamp};
 
 /// Something about the recording itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +97,10 @@ pub enum NoticeKind {
     },
     /// The books: what was made must equal what was recorded and what was declared lost.
     Ledger(Tally),
+    /// Another privacy policy is in force, or one that was read is not.
+    PolicyChanged(PolicyChanged),
+    /// What the privacy policy did since the last notice of this kind.
+    PolicyCounts(PolicyCounts),
 }
 
 /// What is known of the epoch before this one.
@@ -266,13 +270,15 @@ pub enum LostKind {
 /// The books of an epoch so far.
 ///
 /// `closes_made` counts connections that ended, by whoever saw them first;
-/// it equals `closes_recorded + closes_lost`.
+/// it equals `closes_recorded + closes_dropped + closes_lost`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Connections that ended.
     pub closes_made: u64,
     /// Connections whose close is a record.
     pub closes_recorded: u64,
+    /// Connections whose close the privacy policy dropped.
+    pub closes_dropped: u64,
     /// Connections whose close was declared lost.
     pub closes_lost: u64,
     /// Connections that are open now.

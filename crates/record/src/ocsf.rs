@@ -5,7 +5,7 @@
 //! | connection | Network Activity, 4001 |
 //! | recorder or sensor started, stopped or stepped aside | Application Lifecycle, 6002 |
 //! | system extension replaced | Application Lifecycle, 6002 |
-//! | loss, limit, coverage, eviction, sleep, clock step, ledger | Event Log Activity, 1008 |
+//! | loss, limit, coverage, eviction, sleep, clock step, ledger, policy | Event Log Activity, 1008 |
 //!
 //! All carry the `host` profile, which says on which device and by which process. What the schema
 //! has no place for stands under `unmapped.conntrail`: how we know, and nanoseconds.
@@ -18,13 +18,14 @@ use crate::device::write_uuid;
 use crate::{
     BreakerCause, BreakerState, ByteQuality, CodeSignature, Connection, ConnectionId, Coverage,
     Device, Direction, Endpoint, ExtensionReplaced, Hostname, LossCause, LossStage, LostKind, Mono,
-    Notice, NoticeKind, Outcome, Phase, PreviousEpoch, Process, ProcessKey, Protocol, Record,
-    RecordId, SignatureValidity, Stamp, Tally, TcpCounts, Traffic, Wall,
+    Notice, NoticeKind, Outcome, Phase, PolicyChanged, PolicyCounts, PolicyState, PreviousEpoch,
+    Process, ProcessKey, Protocol, Record, RecordId, SignatureValidity, Stamp, Tally, TcpCounts,
+    Traffic, Treated, Wall, pseudonym,
 };
 use event::{
     Actor, ConnectionInfo, ConnectionNotes, DigitalSignature, Event, File, Fingerprint, Metadata,
     NetworkEndpoint, NetworkTraffic, NoticeNotes, OperatingSystem, ParentProcess, Product,
-    ResponsibleNotes, Session, SignatureNotes, Timespan, Unmapped, UserObject,
+    ResponsibleNotes, Session, SignatureNotes, Timespan, TreatedNotes, Unmapped, UserObject,
 };
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -318,9 +319,11 @@ fn connection_info(connection: &Connection, device: &Device) -> ConnectionInfo {
         Direction::Unknown => (0, "Unknown"),
     };
     let version = match connection.remote.address.or(connection.local.address) {
-        Some(IpAddr::V4(_)) => (4, "Internet Protocol version 4 (IPv4)"),
-        Some(IpAddr::V6(_)) => (6, "Internet Protocol version 6 (IPv6)"),
         None => (0, "Unknown"),
+        Some(address) => match pseudonym::version(address).unwrap_or(version_of(address)) {
+            4 => (4, "Internet Protocol version 4 (IPv4)"),
+            _ => (6, "Internet Protocol version 6 (IPv6)"),
+        },
     };
     ConnectionInfo {
         uid: connection_uid(connection.id, device),
@@ -334,6 +337,13 @@ fn connection_info(connection: &Connection, device: &Device) -> ConnectionInfo {
         },
         protocol_ver_id: version.0,
         protocol_ver: version.1,
+    }
+}
+
+fn version_of(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 4,
+        IpAddr::V6(_) => 6,
     }
 }
 
@@ -565,7 +575,17 @@ fn connection_notes(connection: &Connection) -> ConnectionNotes<'_> {
             .and_then(|process| process.signature.as_ref())
             .map(signature_notes),
         responsible: connection.responsible.as_deref().map(responsible_notes),
+        policy: treated_notes(connection.treated.as_deref().unwrap_or_default()),
     }
+}
+
+fn treated_notes(treated: &[Treated]) -> Vec<TreatedNotes> {
+    let note = |mark: &Treated| TreatedNotes {
+        field: mark.field.name(),
+        action: mark.action.name(),
+        rule: mark.rule,
+    };
+    treated.iter().map(note).collect()
 }
 
 fn notice_event<'a>(id: RecordId, notice: &'a Notice, device: &'a Device) -> Event<'a> {
@@ -677,6 +697,55 @@ fn notice_parts(kind: &NoticeKind) -> NoticeParts {
             last_sequence,
         } => evicted_parts(*epoch, *first_sequence, *last_sequence),
         NoticeKind::Ledger(tally) => log(other_activity("Ledger"), "ledger", ledger_message(tally)),
+        NoticeKind::PolicyChanged(changed) => policy_parts(changed),
+        NoticeKind::PolicyCounts(counts) => policy_counts_parts(counts),
+    }
+}
+
+fn policy_parts(changed: &PolicyChanged) -> NoticeParts {
+    let (status, message) = match changed.state {
+        PolicyState::InForce => (STATUS_SUCCESS, "A privacy policy is in force"),
+        PolicyState::Removed => (STATUS_SUCCESS, "No privacy policy is in force any more"),
+        PolicyState::Kept => (
+            STATUS_FAILURE,
+            "A privacy policy was refused, and the one before stays in force",
+        ),
+        PolicyState::LastGood => (
+            STATUS_FAILURE,
+            "The privacy policy was refused, and the last one that was right is in force",
+        ),
+        PolicyState::Strict => (
+            STATUS_FAILURE,
+            "The privacy policy was refused, and whatever is personal is left out",
+        ),
+    };
+    let problem = changed.problem.as_deref();
+    NoticeParts {
+        status,
+        status_code: Some(changed.state.name()),
+        ..log(
+            other_activity("Policy"),
+            "policy_changed",
+            match problem {
+                None => format!("{message}."),
+                Some(problem) => format!("{message}: {problem}"),
+            },
+        )
+    }
+}
+
+fn policy_counts_parts(counts: &PolicyCounts) -> NoticeParts {
+    NoticeParts {
+        count: Some(counts.dropped),
+        since: Some(counts.since),
+        ..log(
+            other_activity("Policy"),
+            "policy_counts",
+            format!(
+                "Of {} records the privacy policy dropped {} and changed {}.",
+                counts.records, counts.dropped, counts.changed
+            ),
+        )
     }
 }
 
@@ -802,9 +871,20 @@ fn log(activity: Activity, name: &'static str, message: String) -> NoticeParts {
 }
 
 fn ledger_message(tally: &Tally) -> String {
+    let Tally {
+        closes_made: made,
+        closes_recorded: recorded,
+        closes_dropped: dropped,
+        closes_lost: lost,
+        live,
+    } = tally;
+    let dropped = match dropped {
+        0 => String::new(),
+        dropped => format!("{dropped} dropped by policy, "),
+    };
     format!(
-        "{} connections ended: {} recorded, {} declared lost; {} are open.",
-        tally.closes_made, tally.closes_recorded, tally.closes_lost, tally.live
+        "{made} connections ended: {recorded} recorded, {dropped}{lost} declared lost; {live} are \
+         open."
     )
 }
 
@@ -836,13 +916,11 @@ fn details(kind: &NoticeKind) -> Value {
         NoticeKind::RecorderStarted {
             previous: Some(previous),
         } => previous_details(previous),
-        NoticeKind::RecorderStopped { reason, tally } => json!({
-            "reason": reason.name(),
-            "closes_made": tally.closes_made,
-            "closes_recorded": tally.closes_recorded,
-            "closes_lost": tally.closes_lost,
-            "live": tally.live,
-        }),
+        NoticeKind::RecorderStopped { reason, tally } => {
+            let mut details = tally_details(tally);
+            details["reason"] = reason.name().into();
+            details
+        }
         NoticeKind::SensorStarted { sensor, limits } => {
             json!({ "sensor": sensor.name(), "limits": limits })
         }
@@ -873,12 +951,7 @@ fn details(kind: &NoticeKind) -> Value {
             "first_sequence": first_sequence,
             "last_sequence": last_sequence,
         }),
-        NoticeKind::Ledger(tally) => json!({
-            "closes_made": tally.closes_made,
-            "closes_recorded": tally.closes_recorded,
-            "closes_lost": tally.closes_lost,
-            "live": tally.live,
-        }),
+        NoticeKind::Ledger(tally) => tally_details(tally),
         NoticeKind::SensorLimited { sensor, limit } => {
             json!({ "sensor": sensor.name(), "limit": limit })
         }
@@ -890,7 +963,47 @@ fn details(kind: &NoticeKind) -> Value {
         NoticeKind::Coverage(coverage) => coverage_details(coverage),
         NoticeKind::ExtensionReplaced(replaced) => replaced_details(replaced),
         NoticeKind::Sleeping => json!({}),
+        NoticeKind::PolicyChanged(changed) => json!({
+            "state": changed.state.name(),
+            "policy_sha256": changed.hash.map(|hash| hex(&hash)),
+            "source": changed.source,
+            "problem": changed.problem,
+            "rules": changed.rules,
+        }),
+        NoticeKind::PolicyCounts(counts) => policy_counts_details(counts),
     }
+}
+
+/// What no policy dropped is not mentioned, as before there were policies.
+fn tally_details(tally: &Tally) -> Value {
+    let mut details = json!({
+        "closes_made": tally.closes_made,
+        "closes_recorded": tally.closes_recorded,
+        "closes_lost": tally.closes_lost,
+        "live": tally.live,
+    });
+    if tally.closes_dropped > 0 {
+        details["closes_dropped"] = tally.closes_dropped.into();
+    }
+    details
+}
+
+fn policy_counts_details(counts: &PolicyCounts) -> Value {
+    let rules = counts.rules.iter().map(|it| {
+        json!({
+            "rule": it.rule,
+            "dropped": it.dropped,
+            "changed": it.changed,
+        })
+    });
+    json!({
+        "since_ns": counts.since.wall.0,
+        "policy_sha256": counts.hash.map(|hash| hex(&hash)),
+        "records": counts.records,
+        "dropped": counts.dropped,
+        "changed": counts.changed,
+        "rules": rules.collect::<Vec<Value>>(),
+    })
 }
 
 fn previous_details(previous: &PreviousEpoch) -> Value {

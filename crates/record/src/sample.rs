@@ -7,9 +7,10 @@ use crate::{
     Ancestor, AppCount, Attribution, BreakerCause, BreakerState, ByteQuality, CodeSignature,
     Connection, ConnectionId, Coverage, Device, Direction, Ending, Endpoint, EndpointId,
     ExecutableFile, ExtensionReplaced, Hostname, IdentitySource, LossCause, LossStage, LostKind,
-    Mono, NameSource, Notice, NoticeKind, Origin, Outcome, Phase, PreviousEpoch, Process,
-    ProcessKey, Protocol, Record, SensorKind, SignatureValidity, Stamp, StopReason, Tally,
-    TcpCounts, Traffic, User, Wall,
+    Mono, NameSource, Notice, NoticeKind, Origin, Outcome, Phase, PolicyAction, PolicyChanged,
+    PolicyCounts, PolicyField, PolicyState, PreviousEpoch, Process, ProcessKey, Protocol, Record,
+    RuleCount, SensorKind, SignatureValidity, Stamp, StopReason, Tally, TcpCounts, Traffic,
+    Treated, User, Wall,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -132,6 +133,7 @@ impl World {
         if self.random.one_in(10) {
             self.forget(&mut connection);
         }
+        connection.treated = self.random.one_in(15).then(|| treated(&mut self.random));
         Record::Connection(connection)
     }
 
@@ -189,6 +191,7 @@ impl World {
             } else {
                 Origin::Live
             },
+            treated: None,
         }
     }
 
@@ -245,7 +248,7 @@ impl World {
     fn notice(&mut self) -> NoticeKind {
         let since = stamp(self.clock_ns - 1_000_000);
         let random = &mut self.random;
-        match random.below(14) {
+        match random.below(16) {
             0 => NoticeKind::RecorderStarted {
                 previous: previous(random, since),
             },
@@ -291,6 +294,8 @@ impl World {
             10 => NoticeKind::Coverage(coverage(random, since)),
             11 => NoticeKind::ExtensionReplaced(replaced(random)),
             12 => NoticeKind::Sleeping,
+            13 => NoticeKind::PolicyChanged(policy(random)),
+            14 => NoticeKind::PolicyCounts(policy_counts(random, since)),
             _ => NoticeKind::Ledger(tally(random)),
         }
     }
@@ -493,10 +498,11 @@ fn previous(random: &mut Random, last_at: Stamp) -> Option<PreviousEpoch> {
 
 fn tally(random: &mut Random) -> Tally {
     let (closes_recorded, closes_lost) = (random.size(30), random.below(3));
-    let closes_made = closes_recorded + closes_lost;
+    let closes_dropped = random.below(2) * random.size(10);
     Tally {
-        closes_made,
+        closes_made: closes_recorded + closes_dropped + closes_lost,
         closes_recorded,
+        closes_dropped,
         closes_lost,
         live: random.size(12),
     }
@@ -536,6 +542,48 @@ fn replaced(random: &mut Random) -> ExtensionReplaced {
         reset_estimate: by_app.iter().map(|it| it.count).sum(),
         by_app,
         flows_arrive: random.pick(&[None, Some(false), Some(true)]),
+    }
+}
+
+fn treated(random: &mut Random) -> Arc<[Treated]> {
+    let mark = |random: &mut Random| Treated {
+        field: random.pick(PolicyField::ALL),
+        action: random.pick(PolicyAction::ALL),
+        rule: 1 + random.below(128) as u8,
+    };
+    (0..=random.below(4)).map(|_| mark(random)).collect()
+}
+
+fn policy(random: &mut Random) -> PolicyChanged {
+    let state = random.pick(PolicyState::ALL);
+    let is_there = state != PolicyState::Removed;
+    let is_right = [PolicyState::InForce, PolicyState::Removed].contains(&state);
+    PolicyChanged {
+        state,
+        hash: is_there.then(|| std::array::from_fn(|_| random.number() as u8)),
+        source: is_there.then(|| "/etc/conntrail/policy.toml".to_owned()),
+        problem: (!is_right).then(|| "line 3, column 1: there is no key fild".to_owned()),
+        rules: vec!["no user names".to_owned(); random.below(4) as usize],
+    }
+}
+
+fn policy_counts(random: &mut Random, since: Stamp) -> PolicyCounts {
+    let rules: Vec<RuleCount> = (0..random.below(4) as u8)
+        .map(|rule| RuleCount {
+            rule: rule + 1,
+            dropped: random.size(20),
+            changed: random.size(20),
+        })
+        .collect();
+    let dropped = rules.iter().map(|it| it.dropped).sum();
+    let changed = rules.iter().map(|it| it.changed).sum();
+    PolicyCounts {
+        since,
+        hash: random.one_in(2).then_some([0xb7; 32]),
+        records: dropped + changed + random.size(20),
+        dropped,
+        changed,
+        rules,
     }
 }
 

@@ -85,7 +85,9 @@ impl State {
             | NoticeKind::Slept { .. }
             | NoticeKind::ClockStepped { .. }
             | NoticeKind::TrailEvicted { .. }
-            | NoticeKind::Ledger(_)) => self.latest_notice = Some((at, other)),
+            | NoticeKind::Ledger(_)
+            | NoticeKind::PolicyChanged(_)
+            | NoticeKind::PolicyCounts(_)) => self.latest_notice = Some((at, other)),
         }
     }
 }

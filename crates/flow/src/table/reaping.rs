@@ -614,6 +614,7 @@ mod tests {
         let expected = Tally {
             closes_made: 3,
             closes_recorded: 2,
+            closes_dropped: 0,
             closes_lost: 1,
             live: 3,
         };
@@ -756,6 +757,7 @@ mod tests {
                 closes_recorded,
                 closes_lost,
                 live,
+                ..
             } = table.tally();
             assert_eq!((closes_made, closes_lost, live), (closes_recorded, 0, 0));
         }

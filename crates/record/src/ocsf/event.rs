@@ -310,6 +310,15 @@ pub(super) struct ConnectionNotes<'a> {
     pub(super) signature: Option<SignatureNotes<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) responsible: Option<ResponsibleNotes<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) policy: Vec<TreatedNotes>,
+}
+
+#[derive(Serialize)]
+pub(super) struct TreatedNotes {
+    pub(super) field: &'static str,
+    pub(super) action: &'static str,
+    pub(super) rule: u8,
 }
 
 #[derive(Serialize)]

@@ -45,6 +45,7 @@ fn traits(record: &Record) -> Vec<String> {
         signature.map(|it| it.validity.name()),
         by_token.then(|| source.name()),
         is_unverified.then_some("zero_unverified"),
+        connection.treated.as_ref().map(|_| "treated"),
     ];
     let named = traits.into_iter().flatten();
     named.map(|it| format!("connection-with-{it}")).collect()
