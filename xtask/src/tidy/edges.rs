@@ -10,6 +10,7 @@ use super::source::Tree;
 const ARROWS: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("flow", &["record"]),
+    ("policy", &["record"]),
     ("trail", &["record"]),
     ("host", &["record"]),
     ("mdm", &[]),
@@ -41,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "flow",
             "host",
+            "policy",
             "record",
             "sensor-linux",
             "sensor-macos",
@@ -54,6 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "flow",
             "host",
             "mdm",
+            "policy",
             "query",
             "record",
             "ship",
@@ -158,6 +161,10 @@ const PURE: &[(&str, &[&str])] = &[
     (
         "flow",
         &["ipnet", "record", "rustc-hash", "thiserror", "uuid"],
+    ),
+    (
+        "policy",
+        &["hmac", "ipnet", "record", "rustc-hash", "sha2", "toml"],
     ),
 ];
 
