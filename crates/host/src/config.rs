@@ -41,6 +41,10 @@ pub struct Config {
     pub quota_bytes: u64,
     /// `trail.segment_bytes`
     pub segment_bytes: u64,
+    /// `privacy.policy_file`; empty where none is named.
+    pub policy_file: String,
+    /// `privacy.policy`; empty where there is none.
+    pub policy: String,
 }
 
 impl Default for Config {
@@ -59,6 +63,8 @@ impl Default for Config {
             ledger_interval_s: 600,
             quota_bytes: 1 << 30,
             segment_bytes: 8 << 20,
+            policy_file: String::new(),
+            policy: String::new(),
         }
     }
 }
@@ -296,6 +302,25 @@ pub const SETTINGS: &[Setting] = &[
         show: |config| config.segment_bytes.to_string(),
         set: |config, value| number(value, 1 << 16, 1 << 30).map(|it| config.segment_bytes = it),
     },
+    Setting {
+        key: "privacy.policy_file",
+        about: "File of the privacy policy, by its full path; else policy.toml beside this file.",
+        show: |config| as_toml(&config.policy_file),
+        set: |config, value| {
+            let path = text(value)?;
+            if !path.is_empty() && !path.starts_with('/') {
+                return Err(format!("{} is not a full path", quoted(path)));
+            }
+            config.policy_file = path.to_owned();
+            Ok(())
+        },
+    },
+    Setting {
+        key: "privacy.policy",
+        about: "Text of the privacy policy itself, for management; then no file is read.",
+        show: |config| as_toml(&config.policy),
+        set: |config, value| text(value).map(|it| config.policy = it.to_owned()),
+    },
 ];
 
 /// A time as people write it: a whole number and `s`, `m`, `h` or `d`.
@@ -348,6 +373,22 @@ fn text(value: &ManagedValue) -> Result<&str, String> {
             Err(format!("must be a text, not {}", value.kind()))
         }
     }
+}
+
+/// A text in one line, as a file has it.
+fn as_toml(text: &str) -> String {
+    let mut line = String::with_capacity(text.len() + 2);
+    line.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => line.extend(['\\', letter]),
+            '\n' => line.push_str("\\n"),
+            letter if letter.is_control() => line += &format!("\\u{:04X}", u32::from(letter)),
+            letter => line.push(letter),
+        }
+    }
+    line.push('"');
+    line
 }
 
 /// Two digits, a colon, two digits: the minutes since midnight.
@@ -423,6 +464,25 @@ mod tests {
             let error = wrong.parse::<UpgradeMoment>().unwrap_err();
             assert!(error.contains(wrong), "{error}");
         }
+    }
+
+    #[test]
+    fn a_text_of_many_lines_is_shown_so_that_it_reads_back() {
+        let policy = "version = 1\n[[rule]]\tname = \"a\\b\" # \u{7f}\u{1}é\r\n";
+        let file = format!("[privacy]\npolicy = {}\n", as_toml(policy));
+        let mut layers = Layers::default();
+        layers.add_file(std::path::Path::new("c"), &file);
+        assert_eq!(layers.problems(), []);
+        assert_eq!(layers.config.policy, policy);
+        layers.add_file(
+            std::path::Path::new("c"),
+            "[privacy]\npolicy_file = \"here\"\n",
+        );
+        assert_eq!(
+            layers.problems().len(),
+            1,
+            "only a full path is the same everywhere"
+        );
     }
 
     #[test]

@@ -13,5 +13,6 @@ mod darwin;
 pub mod device;
 pub mod paths;
 pub mod preferences;
+pub mod private;
 pub mod system_log;
 pub mod users;

@@ -11,7 +11,7 @@ use linux as platform;
 use macos as platform;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The state folder: of the machine for root, of the user for others.
 ///
@@ -38,6 +38,13 @@ pub fn config_file_help() -> String {
 /// The configuration file that is read when none is named and it exists.
 pub fn default_config_file() -> PathBuf {
     PathBuf::from(platform::CONFIG_FILE)
+}
+
+/// The privacy policy that is read when none is named and it exists: beside the configuration file,
+/// which may be a named one.
+pub fn policy_file(config_file: Option<&Path>) -> PathBuf {
+    let beside = config_file.map_or_else(default_config_file, Path::to_owned);
+    beside.with_file_name("policy.toml")
 }
 
 fn variable(name: &str) -> Option<OsString> {
