@@ -140,7 +140,8 @@ mod tests {
 
     fn open_in(state_dir: &Path, since: Stamp) -> anyhow::Result<Recorder> {
         let device = host::device::device(state_dir, "1")?;
-        Recorder::open(state_dir, device, &Config::default(), since)
+        let policy = crate::privacy::PolicyWatch::none();
+        Recorder::open(state_dir, device, &Config::default(), policy, since)
     }
 
     fn started() -> Event {

@@ -18,6 +18,7 @@ mod insisting;
 mod log;
 #[cfg(any(target_os = "macos", test))]
 mod managed;
+mod privacy;
 mod recording;
 mod sensing;
 
@@ -25,7 +26,7 @@ use anyhow::Context;
 use clap::Parser;
 use host::config::{Layers, SensorChoice};
 use record::StopReason;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,7 +57,14 @@ struct Session {
     layers: Layers,
     state_dir: PathBuf,
     record_events: Option<PathBuf>,
+    policy: PolicyPlace,
     end: End,
+}
+
+/// Where the privacy policy is where no setting says it, and when to look at once.
+struct PolicyPlace {
+    beside: PathBuf,
+    hung_up: Arc<AtomicBool>,
 }
 
 /// When recording ends.
@@ -76,12 +84,19 @@ fn main() -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .context("the signal handlers could not be installed")?;
     }
+    let hung_up = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGHUP, Arc::clone(&hung_up))
+        .context("the signal handler could not be installed")?;
     sensing::record(Session {
         layers,
         state_dir: arguments
             .state_dir
             .unwrap_or_else(host::paths::default_state_dir),
         record_events: arguments.record_events,
+        policy: PolicyPlace {
+            beside: host::paths::policy_file(arguments.config.as_deref()),
+            hung_up,
+        },
         end: End {
             stop,
             deadline: arguments.duration.map(|duration| Instant::now() + duration),

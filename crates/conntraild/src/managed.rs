@@ -20,9 +20,11 @@ struct Values {
 }
 
 /// Settings that apply as soon as they change; the others apply to what is begun later.
-const AT_ONCE: [&str; 3] = [
+const AT_ONCE: [&str; 5] = [
     "filter.loopback",
     "filter.stand_aside",
+    "privacy.policy",
+    "privacy.policy_file",
     "sensor.command_lines",
 ];
 

@@ -2,8 +2,9 @@
 
 use crate::capture::Capture;
 use crate::log::say;
+use crate::privacy::{PolicyWatch, Privacy};
 use crate::sensing::{self, Sensed};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use flow::{Event, FlowTable, Output, Want, stream};
 use host::clock;
 use host::config::Config;
@@ -22,14 +23,15 @@ pub(crate) struct Recorder {
     header: stream::Header,
     trail: TrailWriter,
     users: Users,
+    privacy: Privacy,
     capture: Option<Capture>,
     /// The disk has refused since the last flush that worked; said once, not every second.
     disk_refuses: bool,
 }
 
 impl Recorder {
-    /// Opens a new epoch in the trail and records that it began. `watched_since` is when the first
-    /// event that it will be given can have happened.
+    /// Opens a new epoch in the trail and records that it began, under the policy that `policy`
+    /// finds. `watched_since` is when the first event that it will be given can have happened.
     ///
     /// # Errors
     /// When the trail cannot be opened.
@@ -37,6 +39,7 @@ impl Recorder {
         state_dir: &Path,
         device: Device,
         config: &Config,
+        policy: PolicyWatch,
         watched_since: Stamp,
     ) -> anyhow::Result<Recorder> {
         let now = clock::stamp();
@@ -62,15 +65,20 @@ impl Recorder {
             device,
         };
         let table = FlowTable::new(header.config, header.epoch, watched_since);
-        let users = Users::of_this_machine();
-        Ok(Recorder {
+        let (privacy, in_force) = Privacy::begin(policy, state_dir, now);
+        let mut recorder = Recorder {
             table,
             header,
             trail,
-            users,
+            users: Users::of_this_machine(),
+            privacy,
             capture: None,
             disk_refuses: false,
-        })
+        };
+        if let Some(in_force) = in_force {
+            recorder.notice(in_force, now);
+        }
+        Ok(recorder)
     }
 
     /// The epoch that was opened.
@@ -81,8 +89,16 @@ impl Recorder {
     /// Writes every event to a file too.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When the file cannot be made, or when a privacy policy is in force, which sees records and
+    /// not events.
     pub(crate) fn capture_events(&mut self, path: &Path) -> anyhow::Result<()> {
+        if self.privacy.is_in_force() {
+            bail!(
+                "events cannot be written to {}: a privacy policy is in force, and they would hold \
+                 what it leaves out",
+                path.display()
+            );
+        }
         self.capture = Some(Capture::begin(path, &self.header)?);
         Ok(())
     }
@@ -121,6 +137,7 @@ impl Recorder {
     }
 
     fn take_in(&mut self, events: Vec<Event>) {
+        self.follow_policy();
         let now = clock::mono();
         for event in events {
             self.handle(event, now);
@@ -136,9 +153,7 @@ impl Recorder {
     fn drain(&mut self, now: Mono) {
         while let Some(output) = self.table.poll_output() {
             match output {
-                Output::Record(record) => {
-                    self.trail.append(&record, now);
-                }
+                Output::Record(record) => self.keep(record, now),
                 Output::Want(Want::UserName { uid }) => {
                     let name = self.users.name(uid);
                     self.handle(Event::UserNamed { uid, name }, now);
@@ -147,7 +162,36 @@ impl Recorder {
         }
     }
 
+    /// Keeps a record as the policy lets it be, if it does.
+    fn keep(&mut self, mut record: Record, now: Mono) {
+        if self.privacy.keeps(&mut record) {
+            self.trail.append(&record, now);
+        }
+        if is_ledger(&record) {
+            self.tell_counts(clock::stamp());
+        }
+    }
+
+    /// A new policy is told of before the first record that it sees.
+    fn follow_policy(&mut self) {
+        let now = clock::stamp();
+        for kind in self.privacy.changes(now) {
+            self.notice(kind, now);
+        }
+        if self.capture.is_some() && self.privacy.is_in_force() {
+            say("the event file ends here: a privacy policy is in force, which sees no events");
+            self.capture = None;
+        }
+    }
+
+    fn tell_counts(&mut self, now: Stamp) {
+        if let Some(counts) = self.privacy.counts(now) {
+            self.notice(counts, now);
+        }
+    }
+
     fn do_what_is_due(&mut self) {
+        self.follow_policy();
         let now = clock::mono();
         for (uid, name) in self.users.late_names() {
             let name = Some(name);
@@ -170,7 +214,7 @@ impl Recorder {
             .poll_timeout()
             .unwrap_or(self.table.poll_timeout());
         let due = due.min(self.table.poll_timeout());
-        Duration::from_nanos(due.since_ns(clock::mono()))
+        Duration::from_nanos(due.since_ns(clock::mono())).min(POLICY_INTERVAL)
     }
 
     fn flush(&mut self, now: Stamp) {
@@ -215,8 +259,10 @@ impl Recorder {
     }
 
     fn notice(&mut self, kind: NoticeKind, now: Stamp) {
-        self.trail
-            .append(&Record::Notice(Notice { at: now, kind }), now.mono);
+        let mut notice = Record::Notice(Notice { at: now, kind });
+        if self.privacy.keeps(&mut notice) {
+            self.trail.append(&notice, now.mono);
+        }
     }
 
     fn close(mut self, reason: StopReason) -> anyhow::Result<()> {
@@ -224,6 +270,7 @@ impl Recorder {
         self.table.handle_stop();
         self.drain(now.mono);
         self.flush(now);
+        self.tell_counts(now);
         let tally = self.table.tally();
         self.notice(NoticeKind::RecorderStopped { reason, tally }, now);
         if let Some(capture) = self.capture.take() {
@@ -256,6 +303,16 @@ impl Recorder {
             ));
             self.capture = None;
         }
+    }
+}
+
+/// Between two looks whether the policy is another one, while nothing happens.
+const POLICY_INTERVAL: Duration = Duration::from_secs(1);
+
+fn is_ledger(record: &Record) -> bool {
+    match record {
+        Record::Connection(_) => false,
+        Record::Notice(notice) => matches!(notice.kind, NoticeKind::Ledger(_)),
     }
 }
 

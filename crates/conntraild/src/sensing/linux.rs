@@ -3,6 +3,7 @@
 
 use super::Watch;
 use crate::log::{say, say_problems};
+use crate::privacy::{PolicyWatch, Wanted};
 use crate::recording::Recorder;
 use crate::{End, Session};
 use anyhow::Context;
@@ -30,12 +31,15 @@ pub(super) fn record(session: Session) -> anyhow::Result<()> {
         layers,
         state_dir,
         record_events,
+        policy,
         end,
     } = session;
     say_problems(&layers);
+    let wanted = Wanted::of(&layers.config, &policy.beside);
+    let policy = PolicyWatch::begin(move || wanted.clone(), policy.hung_up);
     let device = host::device::device(&state_dir, env!("CARGO_PKG_VERSION"))?;
     let now = host::clock::stamp();
-    let mut recorder = Recorder::open(&state_dir, device, &layers.config, now)?;
+    let mut recorder = Recorder::open(&state_dir, device, &layers.config, policy, now)?;
     if let Some(path) = &record_events {
         recorder.capture_events(path)?;
     }

@@ -5,6 +5,7 @@
 use super::Watch;
 use crate::log::{in_words, say, say_faults, say_problems};
 use crate::managed::{self, Managed};
+use crate::privacy::{PolicyWatch, Wanted};
 use crate::recording::Recorder;
 use crate::{Session, insisting};
 use flow::Event;
@@ -77,6 +78,7 @@ pub(super) fn record(session: Session) -> anyhow::Result<()> {
         layers,
         state_dir,
         record_events,
+        policy,
         end,
     } = session;
     if let Err(error) = std::fs::create_dir_all(&state_dir) {
@@ -84,10 +86,18 @@ pub(super) fn record(session: Session) -> anyhow::Result<()> {
     }
     let managed = Arc::new(Managed::new(layers));
     follow(&managed);
+    let policy_beside = policy.beside.clone();
+    let policy = {
+        let managed = Arc::clone(&managed);
+        let wanted = move || Wanted::of(&managed.layers().config, &policy.beside);
+        PolicyWatch::begin(wanted, policy.hung_up)
+    };
     let sensor = sensor_macos::prepare(options(&managed, &state_dir));
     let sensing = watch(sensor).run(move || end.reason());
     let files = Files {
         managed,
+        policy,
+        policy_beside,
         state_dir,
         record_events,
     };
@@ -111,6 +121,8 @@ pub(super) fn record(session: Session) -> anyhow::Result<()> {
 /// What the recorder writes to, and how it is configured.
 struct Files {
     managed: Arc<Managed>,
+    policy: PolicyWatch,
+    policy_beside: PathBuf,
     state_dir: PathBuf,
     record_events: Option<PathBuf>,
 }
@@ -119,7 +131,10 @@ impl Files {
     fn open(&mut self, since: Stamp) -> anyhow::Result<Recorder> {
         let config = self.managed.layers().config;
         let device = host::device::device(&self.state_dir, env!("CARGO_PKG_VERSION"))?;
-        let mut recorder = Recorder::open(&self.state_dir, device, &config, since)?;
+        // The filter's configuration, which came only now, may hold the policy or name it.
+        self.policy.look(&Wanted::of(&config, &self.policy_beside));
+        let policy = self.policy.clone();
+        let mut recorder = Recorder::open(&self.state_dir, device, &config, policy, since)?;
         if let Some(path) = self.record_events.take()
             && let Err(error) = recorder.capture_events(&path)
         {

@@ -10,6 +10,7 @@
 )]
 
 mod kernel;
+mod privacy;
 mod recorder;
 mod sampled;
 mod truth;

@@ -22,6 +22,8 @@ pub(crate) struct Recorder {
 pub(crate) struct Kept {
     pub(crate) connections: Vec<Connection>,
     pub(crate) notices: Vec<Notice>,
+    /// Both, in the order they were recorded.
+    pub(crate) records: Vec<Record>,
     _state: TempDir,
 }
 
@@ -58,6 +60,11 @@ impl Recorder {
         kill_process(self.pid(), Signal::CONT).unwrap();
     }
 
+    /// Asks it to look at its privacy policy now.
+    pub(crate) fn hang_up(&self) {
+        kill_process(self.pid(), Signal::HUP).unwrap();
+    }
+
     /// Kills it as a crash would, and starts another on the same folder.
     pub(crate) fn crash_and_restart(mut self, arguments: &[&str]) -> Recorder {
         self.child.kill().unwrap();
@@ -86,7 +93,8 @@ impl Recorder {
         Pid::from_raw(self.child.id() as i32).unwrap()
     }
 
-    fn wait_for(&self, words: &str) {
+    /// Waits until it says something with `words` in it.
+    pub(crate) fn wait_for(&self, words: &str) {
         let deadline = Instant::now() + START_MAX;
         let mut said = String::new();
         loop {
@@ -119,9 +127,13 @@ impl Kept {
         let mut kept = Kept {
             connections: Vec::new(),
             notices: Vec::new(),
+            records: Vec::new(),
             _state: state,
         };
         while let Some(answer) = answers.next_answer().unwrap() {
+            if let Answer::Record { record, .. } = &answer {
+                kept.records.push(record.clone());
+            }
             match answer {
                 Answer::Record {
                     record: Record::Connection(it),
