@@ -34,7 +34,7 @@ enum Command {
     Replay(cli::replay::Arguments),
     /// Says what of the trail is intact, damaged or missing.
     Verify,
-    /// Shows every setting, its value, and who set it.
+    /// Shows every setting, its value, and who set it; checks and explains the privacy policy.
     Config(cli::config::Arguments),
     /// Gathers what support needs when something fails into one file, without secrets.
     Collect(cli::collect::Arguments),
@@ -66,9 +66,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Query(arguments) => cli::query::run(&state_dir(), &arguments),
         Command::Replay(arguments) => cli::replay::run(named.as_deref(), &arguments),
         Command::Verify => cli::verify::run(&state_dir()),
-        Command::Config(arguments) => cli::config::run(&arguments),
         Command::Collect(arguments) => cli::collect::run(&state_dir(), &arguments),
         Command::Profile(command) => cli::profile::run(&command),
+        Command::Config(arguments) => cli::config::run(&state_dir(), &arguments),
         #[cfg(target_os = "macos")]
         Command::Extension(command) => cli::extension::run(&state_dir(), command),
     }

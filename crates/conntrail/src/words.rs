@@ -6,8 +6,8 @@ use query::OpenConnection;
 use record::{
     BreakerCause, BreakerState, ByteQuality, CodeSignature, Confidence, Connection, Coverage,
     Direction, Endpoint, ExtensionReplaced, NoticeKind, Origin, Outcome, Phase, PolicyChanged,
-    PolicyState, PreviousEpoch, Process, Protocol, Record, SignatureValidity, Tally, TcpCounts,
-    Traffic, Wall,
+    PolicyCounts, PolicyState, PreviousEpoch, Process, Protocol, Record, SignatureValidity, Tally,
+    TcpCounts, Traffic, Wall,
 };
 use std::fmt::Write;
 
@@ -460,10 +460,7 @@ pub(crate) fn notice_words(kind: &NoticeKind) -> String {
         NoticeKind::ExtensionReplaced(replaced) => replaced_words(replaced),
         NoticeKind::Sleeping => "the machine goes to sleep".to_owned(),
         NoticeKind::PolicyChanged(changed) => policy_words(changed),
-        NoticeKind::PolicyCounts(counts) => format!(
-            "of {} records the privacy policy dropped {} and changed {}",
-            counts.records, counts.dropped, counts.changed
-        ),
+        NoticeKind::PolicyCounts(counts) => policy_counts_words(counts),
     }
 }
 
@@ -569,6 +566,16 @@ fn tally_words(tally: &Tally) -> String {
         "{closes_made} connections ended, {closes_recorded} recorded{dropped} and {closes_lost} \
          declared lost; {live} open"
     )
+}
+
+fn policy_counts_words(counts: &PolicyCounts) -> String {
+    let PolicyCounts {
+        records,
+        dropped,
+        changed,
+        ..
+    } = counts;
+    format!("of {records} records the privacy policy dropped {dropped} and changed {changed}")
 }
 
 fn policy_words(changed: &PolicyChanged) -> String {

@@ -1,27 +1,39 @@
 //! `conntrail config`: every setting, its value, and who set it.
 
+use super::policy;
 use host::config::{Layers, Overridden};
 use host::preferences;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What to show.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    #[arg(long, value_name = "FILE", help = host::paths::config_file_help())]
+    #[arg(long, global = true, value_name = "FILE", help = host::paths::config_file_help())]
     config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<policy::Command>,
 }
 
 /// Prints the settings in the form of the file, so that the output is a file.
-/// The exit code is 1 when something that somebody set does not apply.
+/// The exit code is 1 when something that somebody set does not apply, the privacy policy among it.
 ///
 /// # Errors
 /// When a file that was named cannot be read.
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let layers = Layers::of_this_machine(arguments.config.as_deref())?;
+    let beside = host::paths::policy_file(arguments.config.as_deref());
+    match &arguments.command {
+        Some(policy::Command::CheckPolicy(arguments)) => {
+            return policy::check(arguments, &layers.config, &beside);
+        }
+        Some(policy::Command::Explain(arguments)) => return policy::explain(state_dir, arguments),
+        None => {}
+    }
     print(&layers, &mut io::stdout().lock())?;
-    let problems = layers.problems();
+    let mut problems: Vec<String> = layers.problems().iter().map(ToString::to_string).collect();
+    problems.extend(policy::problems(&layers.config, &beside));
     for problem in &problems {
         writeln!(io::stderr(), "conntrail: {problem}")?;
     }
@@ -61,7 +73,6 @@ pub(super) fn print(layers: &Layers, out: &mut impl Write) -> io::Result<()> {
 mod tests {
     use super::*;
     use host::config::ManagedValue;
-    use std::path::Path;
 
     #[test]
     fn who_set_what_is_shown_and_the_output_is_a_file() {

@@ -7,6 +7,7 @@
 
 mod asking;
 mod profiles;
+mod explaining;
 mod replaying;
 mod schema;
 mod tool;
