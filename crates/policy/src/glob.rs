@@ -1,7 +1,7 @@
 //! Patterns of paths and names.
 //!
-//! `*` stands for any letters but `/`, `**` for any letters, `?` for one letter but `/`; every other
-//! letter stands for itself.
+//! `*` stands for any letters but `/`, `**` for any letters, `?` for one letter but `/`; every
+//! other letter stands for itself.
 
 /// A pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ mod tests {
             ("fire*", "firefox"),
             ("f?refox", "firefox"),
             ("*", ""),
-            ("/home/*/bin/**", "/home/ana/bin/a/b"),
+            ("/srv/*/bin/**", "/srv/ana/bin/a/b"),
             ("**é?", "aéé"),
         ] {
             assert!(matches(pattern, text), "{pattern} {text}");

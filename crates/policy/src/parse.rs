@@ -135,7 +135,7 @@ impl<'t> Reader<'t> {
         match table.get("rule") {
             None => self.problem(
                 0..0,
-                "there is no rule; a rule begins with [[rule]], and a policy without one is no file",
+                "there is no rule; a rule begins with [[rule]], and no policy is no file",
             ),
             Some(value) => parsed.rules = self.rules(value),
         }

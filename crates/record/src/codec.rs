@@ -633,17 +633,7 @@ fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
                 body.bytes(2, limit.as_bytes());
             });
         }
-        NoticeKind::BreakerChanged {
-            state,
-            cause,
-            crashes,
-        } => {
-            out.message(NOTICE_BREAKER_CHANGED, |body| {
-                body.uint(1, state.number());
-                body.uint(2, cause.number());
-                body.uint(3, (*crashes).into());
-            });
-        }
+        NoticeKind::BreakerChanged { .. } => write_breaker(&notice.kind, out),
         NoticeKind::Coverage(coverage) => {
             out.message(NOTICE_COVERAGE, |body| write_coverage(coverage, body));
         }
@@ -725,6 +715,22 @@ fn write_evicted(kind: &NoticeKind, out: &mut Writer<'_>) {
             body.uint(1, *epoch);
             body.uint(2, *first_sequence);
             body.uint(3, *last_sequence);
+        });
+    }
+}
+
+/// A breaker; of other notices nothing.
+fn write_breaker(kind: &NoticeKind, out: &mut Writer<'_>) {
+    if let NoticeKind::BreakerChanged {
+        state,
+        cause,
+        crashes,
+    } = kind
+    {
+        out.message(NOTICE_BREAKER_CHANGED, |body| {
+            body.uint(1, state.number());
+            body.uint(2, cause.number());
+            body.uint(3, (*crashes).into());
         });
     }
 }

@@ -5,7 +5,8 @@
 //! | connection | Network Activity, 4001 |
 //! | recorder or sensor started, stopped or stepped aside | Application Lifecycle, 6002 |
 //! | system extension replaced | Application Lifecycle, 6002 |
-//! | loss, limit, coverage, eviction, sleep, clock step, ledger, policy | Event Log Activity, 1008 |
+//! | loss, limit, coverage, eviction, sleep, clock step, ledger | Event Log Activity, 1008 |
+//! | privacy policy changed, counted | Event Log Activity, 1008 |
 //!
 //! All carry the `host` profile, which says on which device and by which process. What the schema
 //! has no place for stands under `unmapped.conntrail`: how we know, and nanoseconds.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// A process whose every value has `mark` in it, or is a number that nothing else has.
 fn process(mark: &str, offset: u32) -> Process {
-    let path = format!("/home/{mark}-person/{mark}-folder/{mark}-program");
+    let path = format!("/Users/{mark}-person/{mark}-folder/{mark}-program");
     let key = |pid| ProcessKey {
         pid,
         start_ns: 77_000 + u64::from(offset),
@@ -47,7 +47,7 @@ fn process(mark: &str, offset: u32) -> Process {
             key: key(5_000 + offset),
             cpid: None,
             name: Some(format!("{mark}-parent").into()),
-            path: Some(format!("/home/{mark}-person/{mark}-nest/{mark}-parent").into()),
+            path: Some(format!("/Users/{mark}-person/{mark}-nest/{mark}-parent").into()),
         }],
         path: Some(path.into()),
         ..Process::bare(key(4_000 + offset))

@@ -118,3 +118,22 @@ fn the_same_text_has_the_same_hash_and_another_has_another() {
     assert_ne!(hash(text), hash(&format!("{text}# changed\n")));
     assert_eq!(Policy::strict().hash(), None);
 }
+
+#[test]
+fn every_example_of_the_documentation_is_right() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(folder.join("../../docs/privacy-policy.md")).unwrap();
+    let examples: Vec<&str> = page
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|it| it.split("```").next())
+        .collect();
+    assert!(examples.len() >= 4, "{}", examples.len());
+    for example in examples {
+        assert_eq!(problems(example), [""; 0], "{example}");
+    }
+    for field in record::PolicyField::ALL {
+        let name = format!("`{}`", field.name());
+        assert!(page.contains(&name), "{name} is not documented");
+    }
+}

@@ -24,7 +24,8 @@ fn policy(rules: &str) -> Arc<Policy> {
 /// One rule.
 fn rule(action: &str, fields: &str, rest: &str) -> String {
     format!(
-        "[[rule]]\nname = \"{action} {fields}\"\naction = \"{action}\"\nfields = [{fields:?}]\n{rest}\n"
+        "[[rule]]\nname = \"{action} {fields}\"\naction = \"{action}\"\nfields = [{fields:?}]\n\
+         {rest}\n"
     )
 }
 
