@@ -180,7 +180,7 @@ impl Privacy {
     fn renew_key(&mut self, now: Stamp) {
         let policy = self.engine.policy();
         let Some(policy) = policy.filter(|policy| policy.makes_pseudonyms()) else {
-            return;
+            return self.key.expire(now.wall);
         };
         if let Some(key) = self.key.due(policy.rotate_s(), now.wall) {
             self.engine.set_key(key);

@@ -8,6 +8,7 @@ use crate::Rule;
 use crate::criteria::{Place, UserIs};
 use crate::glob::Glob;
 use crate::intervals::{Intervals, Range};
+use crate::treat::literal;
 use record::{Connection, Direction, Process, Protocol, SignatureValidity};
 use rustc_hash::FxHashMap;
 use std::net::IpAddr;
@@ -220,7 +221,9 @@ impl Matcher {
     }
 
     fn destination(&self, connection: &Connection) -> u128 {
-        let by_address = match connection.remote.address {
+        // A name may be an address, and then it may be all that is known.
+        let by_literal = || literal(&connection.hostname.as_ref()?.name);
+        let by_address = match connection.remote.address.or_else(by_literal) {
             Some(IpAddr::V4(address)) => self.ipv4.find(u32::from(address).into()),
             Some(IpAddr::V6(address)) => self.ipv6.find(address.into()),
             None => 0,

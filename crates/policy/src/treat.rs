@@ -287,7 +287,7 @@ fn prefix(address: IpAddr, ipv4_bits: u8, ipv6_bits: u8) -> IpAddr {
 }
 
 /// The address that a name is, in brackets or not, with a zone or without.
-fn literal(name: &str) -> Option<IpAddr> {
+pub(crate) fn literal(name: &str) -> Option<IpAddr> {
     let bare = name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
     let address = bare.unwrap_or(name).split('%').next();
     address?.parse().ok()

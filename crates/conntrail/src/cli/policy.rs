@@ -149,7 +149,8 @@ fn configured(config: &Config, beside: &Path) -> anyhow::Result<Option<(String, 
         named => Path::new(named),
     };
     let text = host::private::read_trusted(path, ::policy::TEXT_BYTES_MAX as u64);
-    let text = text.with_context(|| format!("the policy {} is refused", path.display()))?;
+    let text =
+        text.with_context(|| format!("the policy {} cannot be read or trusted", path.display()))?;
     Ok(Some((path.display().to_string(), text)))
 }
 

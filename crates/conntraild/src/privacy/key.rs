@@ -15,6 +15,10 @@ pub(super) struct KeyFile {
     /// Nanoseconds since 1970; empty before the first key.
     good_for: Range<i64>,
     rotate_s: u64,
+    /// Said once, not every minute.
+    in_trouble: bool,
+    /// When the file may hold a key whose period is over, in nanoseconds since 1970.
+    expires: i64,
 }
 
 /// After trouble with the file, in nanoseconds.
@@ -28,6 +32,8 @@ impl KeyFile {
             path: state_dir.join("pseudonym-key"),
             good_for: 0..0,
             rotate_s: 0,
+            in_trouble: false,
+            expires: i64::MIN,
         }
     }
 
@@ -42,20 +48,40 @@ impl KeyFile {
         self.rotate_s = rotate_s;
         match self.of_period(rotate_s, period) {
             Ok(key) => {
+                self.in_trouble = false;
                 let start = period.saturating_mul(length_ns);
                 self.good_for = start..start.saturating_add(length_ns);
+                self.expires = self.good_for.end;
                 Some(Some(key))
             }
             Err(error) => {
-                say(&format!(
-                    "privacy policy: the key {} can be neither read nor made, and what should get \
-                     a pseudonym is left out: {error}",
-                    self.path.display()
-                ));
+                if !std::mem::replace(&mut self.in_trouble, true) {
+                    say(&format!(
+                        "privacy policy: the key {} can be neither read nor made, and what should \
+                         get a pseudonym is left out: {error}",
+                        self.path.display()
+                    ));
+                }
                 self.good_for = now.0..now.0.saturating_add(TRY_AGAIN_NS);
                 Some(None)
             }
         }
+    }
+
+    /// Removes the key when its period is over, where no policy asks for the next.
+    pub(super) fn expire(&mut self, now: Wall) {
+        if now.0 < self.expires {
+            return;
+        }
+        let text = private::read_secret(&self.path, FILE_BYTES_MAX).unwrap_or_default();
+        self.expires = match end_of_period(&text) {
+            Some(end) if now.0 < end => end,
+            Some(_) | None => {
+                // It is not there, or it is no secret any more.
+                let _ = std::fs::remove_file(&self.path);
+                i64::MAX
+            }
+        };
     }
 
     /// The key in the file, if it is of this period, else a new one in its place: nobody can make
@@ -74,6 +100,16 @@ impl KeyFile {
         private::write_secret(&self.path, &(text + "\n"))?;
         Ok(PseudonymKey::new(key))
     }
+}
+
+/// When the period of the key in a file is over, in nanoseconds since 1970.
+fn end_of_period(text: &str) -> Option<i64> {
+    let number = |key: &str| -> Option<i64> {
+        let mut lines = text.lines();
+        lines.find_map(|line| line.strip_prefix(key))?.parse().ok()
+    };
+    let length_ns = number("rotate_s ")?.checked_mul(1_000_000_000)?;
+    number("period ")?.checked_add(1)?.checked_mul(length_ns)
 }
 
 fn from_hex(text: &str) -> Option<[u8; KEY_BYTES]> {
@@ -144,6 +180,22 @@ mod tests {
             private::write_secret(&path, damaged).unwrap();
             assert_ne!(key(folder.path(), DAY_S, 0), second);
         }
+    }
+
+    #[test]
+    fn a_key_that_nobody_asks_for_any_more_goes_when_its_period_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pseudonym-key");
+        key(folder.path(), DAY_S, 5 * DAY_NS);
+        let mut file = KeyFile::new(folder.path());
+        file.expire(Wall(5 * DAY_NS));
+        file.expire(Wall(6 * DAY_NS - 1));
+        assert!(path.exists());
+        file.expire(Wall(6 * DAY_NS));
+        assert!(!path.exists());
+        fs::write(&path, "others can read it").unwrap();
+        KeyFile::new(folder.path()).expire(Wall(0));
+        assert!(!path.exists());
     }
 
     #[test]

@@ -172,6 +172,16 @@ fn assert_books(kept: &Kept) {
         tally.closes_recorded,
         "{tally:?}"
     );
+    let counts = kept.notices.iter().filter_map(|it| match &it.kind {
+        NoticeKind::PolicyCounts(counts) => Some(counts.records - counts.dropped),
+        _ => None,
+    });
+    let passed: u64 = counts.sum();
+    assert_eq!(
+        kept.connections.len() as u64,
+        passed,
+        "what passed is in the trail"
+    );
 }
 
 #[test]
@@ -360,4 +370,63 @@ fn listener() -> TcpListener {
 
 fn port(listener: &TcpListener) -> u16 {
     listener.local_addr().unwrap().port()
+}
+
+mod kernel {
+    use super::*;
+    use crate::truth::Namespace;
+    use record::LostKind;
+    use std::collections::BTreeSet;
+    use std::thread::scope;
+
+    #[test]
+    #[ignore = "needs kernel: root, eBPF and network namespaces"]
+    fn twenty_thousand_connections_are_recorded_once_while_policies_come_and_go() {
+        const COUNT: usize = 20_000;
+        let namespace = Namespace::make("policy");
+        let names = ["odd", "even"];
+        let policy = |round: usize| {
+            let action = ["drop", "pseudonymise"][round % 2];
+            rule(names[round % 2], action, "\"user\"", "protocol = \"tcp\"")
+        };
+        let folder = Folder::new(&policy(0));
+        let config = folder.config();
+        let recorder =
+            Recorder::start(&["--sensor", "kernel", "--config", config.to_str().unwrap()]);
+        let rounds = scope(|scope| {
+            let played = scope.spawn(|| namespace.play(&["fork", "--count", &COUNT.to_string()]));
+            let mut rounds = 0;
+            while !played.is_finished() {
+                rounds += 1;
+                folder.set_policy(&policy(rounds));
+                recorder.hang_up();
+                recorder.wait_for("is in force");
+            }
+            assert_eq!(played.join().unwrap().len(), COUNT);
+            rounds
+        });
+        let kept = recorder.stop();
+        assert_eq!(states(&kept), vec![PolicyState::InForce; rounds + 1]);
+        let ours = |it: &&Connection| it.network_namespace == Some(namespace.inode);
+        let closes: Vec<_> = kept.closes().filter(ours).collect();
+        let ids: BTreeSet<_> = closes.iter().map(|it| it.id).collect();
+        assert_eq!(
+            (closes.len(), ids.len()),
+            (2 * COUNT, 2 * COUNT),
+            "each end once"
+        );
+        assert_eq!(kept.declared_lost(LostKind::Closes), 0);
+        let dropped = closes
+            .iter()
+            .filter(|it| it.process.as_ref().unwrap().user.is_none());
+        let dropped = dropped.count();
+        assert!(
+            dropped > 100 && dropped < 2 * COUNT - 100,
+            "{dropped} under one of two"
+        );
+        let is_treated = |it: &&&Connection| it.treated.is_some();
+        assert_eq!(closes.iter().filter(is_treated).count(), 2 * COUNT);
+        assert!(rounds >= 3, "{rounds} policies");
+        assert_books(&kept);
+    }
 }

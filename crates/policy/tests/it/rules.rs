@@ -137,6 +137,15 @@ fn what_is_not_known_matches_nothing() {
 }
 
 #[test]
+fn a_name_that_is_an_address_is_a_destination_like_that_address() {
+    let mut connection = connection();
+    connection.remote.address = None;
+    connection.hostname.as_mut().unwrap().name = "10.20.30.40".into();
+    assert!(drops("destination = \"private\"", &connection));
+    assert!(!drops("destination = \"loopback\"", &connection));
+}
+
+#[test]
 fn a_process_matches_by_whoever_made_the_connection_or_on_whose_behalf() {
     let mut connection = connection();
     connection.responsible = connection.process.take();
