@@ -5,8 +5,8 @@ use policy::{Decision, Engine, Policy};
 use record::wire::Writer;
 use record::{
     Ancestor, CodeSignature, Connection, Endpoint, ExecutableFile, Hostname, NameSource, Phase,
-    PolicyField, Process, ProcessKey, Record, RecordId, SignatureValidity, Stamp, Traffic, User,
-    codec, ocsf, sample,
+    PolicyAction, PolicyField, Process, ProcessKey, Record, RecordId, SignatureValidity, Stamp,
+    Traffic, User, codec, ocsf, sample,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -258,6 +258,11 @@ fn without_a_key_what_should_get_a_pseudonym_is_left_out() {
             !is_in(b"pseudonym:", &encodings(&after)),
             "{}",
             field.name()
+        );
+        let marks = after.treated.unwrap();
+        assert!(
+            marks.iter().all(|it| it.action == PolicyAction::Drop),
+            "{marks:?}"
         );
     }
 }

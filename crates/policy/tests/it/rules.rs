@@ -241,6 +241,67 @@ fn what_is_kept_of_a_whole_survives_it() {
 }
 
 #[test]
+fn what_would_go_along_is_kept_by_a_rule_above() {
+    let rules = [
+        rule("keep", "process.path", ""),
+        rule("drop", "process.name", ""),
+    ]
+    .concat();
+    let (_, after) = applied(&mut engine(&policy(&rules)), &connection());
+    let process = after.process.unwrap();
+    assert_eq!((&process.name, process.file), (&None, None));
+    assert_eq!(process.path.as_deref(), Some("/opt/vpn/bin/client"));
+    let below = [
+        rule("drop", "process.name", ""),
+        rule("keep", "process.path", ""),
+    ]
+    .concat();
+    let (_, after) = applied(&mut engine(&policy(&below)), &connection());
+    assert_eq!(after.process.unwrap().path, None, "below it is too late");
+}
+
+/// As many pairs of processes and of rules that match as make it forget, and mix up if it could.
+#[test]
+fn what_is_remembered_of_a_process_changes_nothing() {
+    let fields = [
+        "user",
+        "process.path",
+        "process.file",
+        "container",
+        "process.ancestors",
+    ];
+    let fields = [&fields[..], &["process.command_line", "process.home"]].concat();
+    let rules = fields.iter().enumerate().map(|(bit, field)| {
+        let ports = (0..128).filter(|port| port & 1 << bit != 0);
+        let ports: Vec<String> = ports.map(|port: u32| port.to_string()).collect();
+        rule(
+            "drop",
+            field,
+            &format!("when = {{ port = [{}] }}", ports.join(", ")),
+        )
+    });
+    let policy = policy(&rules.collect::<String>());
+    let mut shared = engine(&policy);
+    let closes: Vec<Connection> = sample::closes(8, 40)
+        .into_iter()
+        .map(|record| match record {
+            Record::Connection(connection) => connection,
+            Record::Notice(_) => unreachable!("closes are connections"),
+        })
+        .collect();
+    for _ in 0..2 {
+        for port in 0..128 {
+            for close in &closes {
+                let mut close = close.clone();
+                close.remote.port = Some(port);
+                let expected = applied(&mut engine(&policy), &close);
+                assert_eq!(applied(&mut shared, &close), expected);
+            }
+        }
+    }
+}
+
+#[test]
 fn marks_say_what_was_done_and_only_that() {
     let rules = [
         rule("drop", "user", ""),
@@ -279,16 +340,24 @@ fn a_pseudonym_stays_the_same_until_the_key_changes() {
     );
     let rules = [rules[0].clone(), rule("pseudonymise", "remote.address", "")].concat();
     let mut engine = engine(&policy(&rules));
-    let (_, open) = applied(&mut engine, &connection());
-    let (_, close) = applied(&mut engine, &connection());
+    // One process, which the engine remembers.
+    let connection = connection();
+    let (_, open) = applied(&mut engine, &connection);
+    let (_, close) = applied(&mut engine, &connection);
     assert_eq!(open, close);
-    assert_ne!(open.remote.address, connection().remote.address);
+    assert_ne!(open.remote.address, connection.remote.address);
     let uid = open.process.as_ref().unwrap().user.as_ref().unwrap().uid;
     assert_eq!(uid, pseudonym::UID);
     engine.set_key(Some(policy::PseudonymKey::new([9; 32])));
-    let (_, later) = applied(&mut engine, &connection());
+    let (_, later) = applied(&mut engine, &connection);
     assert_ne!(later.remote.address, open.remote.address);
     assert_ne!(later.process, open.process);
+    engine.set_key(None);
+    let (_, without) = applied(&mut engine, &connection);
+    assert_eq!(
+        (without.remote.address, &without.process.unwrap().user),
+        (None, &None)
+    );
 }
 
 #[test]
