@@ -101,8 +101,8 @@ mod tests {
         assert_ne!(ana, one.text(Kind::UserName, "ben"));
         assert_ne!(ana, one.text(Kind::ProgramName, "ana"));
         assert_ne!(ana, other.text(Kind::UserName, "ana"));
-        assert!(ana.starts_with(&format!("pseudonym:{:04x}:", one.id())));
-        assert_eq!(ana.len(), "pseudonym:0000:".len() + 20);
+        assert!(ana.starts_with(&format!("pseudonym#{:04x}#", one.id())));
+        assert_eq!(ana.len(), "pseudonym#0000#".len() + 20);
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub struct RuleCount {
 
 /// Pseudonyms: values that cannot be taken for what they stand for.
 ///
-/// A text is `pseudonym:` with four hexadecimal digits of the key's id, a colon and 20 digits.
+/// A text is `pseudonym#` with four hexadecimal digits of the key's id, another `#` and 20 digits.
 /// An address is one of `3fff:400::/24` for IPv4 and `3fff:600::/24` for IPv6, which lie in the
 /// range for documentation of RFC 9637 and so are nobody's: its third group is the key's id.
 /// A user id is [`pseudonym::UID`], which no account has.
@@ -136,7 +136,7 @@ pub mod pseudonym {
     use std::net::{IpAddr, Ipv6Addr};
 
     /// What texts begin with.
-    pub const TEXT: &str = "pseudonym:";
+    pub const TEXT: &str = "pseudonym#";
 
     /// The id of a user who has a pseudonym for a name: `(uid_t) -1`, which systems keep free.
     pub const UID: u32 = u32::MAX;
@@ -144,7 +144,7 @@ pub mod pseudonym {
     /// A text, of the key's id and ten bytes that the value gave.
     pub fn text(key: u16, digest: [u8; 10]) -> String {
         use std::fmt::Write;
-        let mut text = format!("{TEXT}{key:04x}:");
+        let mut text = format!("{TEXT}{key:04x}#");
         for byte in digest {
             write!(text, "{byte:02x}").expect("writing to a string cannot fail");
         }
