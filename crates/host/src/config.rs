@@ -317,7 +317,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "privacy.policy",
-        about: "Text of the privacy policy itself, for management; then no file is read.",
+        about: "Text of the privacy policy itself, in place of a file.",
         show: |config| as_toml(&config.policy),
         set: |config, value| text(value).map(|it| config.policy = it.to_owned()),
     },
