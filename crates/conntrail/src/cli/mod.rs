@@ -4,8 +4,8 @@ pub(crate) mod collect;
 pub(crate) mod config;
 #[cfg(any(target_os = "macos", test))]
 pub(crate) mod extension;
-pub(crate) mod profile;
 pub(crate) mod policy;
+pub(crate) mod profile;
 pub(crate) mod query;
 pub(crate) mod replay;
 pub(crate) mod verify;

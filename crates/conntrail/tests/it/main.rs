@@ -6,8 +6,8 @@
 )]
 
 mod asking;
-mod profiles;
 mod explaining;
+mod profiles;
 mod replaying;
 mod schema;
 mod tool;
