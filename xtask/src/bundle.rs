@@ -41,7 +41,8 @@ const ORGANIZATION: &str = "Conntrail";
 
 /// What `cargo xtask bundle` can be told.
 ///
-/// Certificates are PEM files with the certificate, its issuers and the key, or PKCS #12 files
+/// Certificates are PEM files with the certificate, its issuers and the key, or PKCS #12 files that
+/// hold one certificate and its key,
 /// beside a file with the password.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
