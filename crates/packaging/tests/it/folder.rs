@@ -58,6 +58,7 @@ mod bundle {
     use super::{copy, edit, files};
     use mdm::identity::{APP, EXTENSION, Identity};
     use mdm::jobs::JOBS;
+    use object::read::macho::{FatArch, MachOFatFile32};
     use packaging::credentials::{Signing, Variant};
     use packaging::inspect::{Expected, inspect};
     use packaging::version::Version;
@@ -187,6 +188,17 @@ mod bundle {
                     fs::set_permissions(program, Permissions::from_mode(0o644)).unwrap();
                 },
                 "conntraild: has the mode 644",
+            ),
+            (
+                "a program for one kind of processor",
+                |folder| {
+                    let program = folder.join("Conntrail.app/Contents/MacOS/conntrail");
+                    let universal = fs::read(&program).unwrap();
+                    let head = MachOFatFile32::parse(universal.as_slice()).unwrap();
+                    let slice = head.arches()[0].data(universal.as_slice()).unwrap();
+                    fs::write(&program, slice).unwrap();
+                },
+                "Conntrail.app: has no program for x86_64",
             ),
             (
                 "no profile",
