@@ -85,8 +85,8 @@ impl Signer {
         ask.arg("certificate-of-p12").arg(file).arg(password);
         process::read(&mut ask).with_context(|| {
             format!(
-                "{} cannot be opened with the password in {}; where the password is right, the file \
-                 is encrypted in a newer way than the signing tool knows: export it again with \
+                "{} cannot be opened with the password in {}; where the password is right, the \
+                 file is encrypted in a newer way than the signing tool knows: export it with \
                  `openssl pkcs12 -export -legacy`, or give PEM files",
                 file.display(),
                 password.display()

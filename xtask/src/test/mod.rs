@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Run only what the plain run leaves to --full, and end with the result of both.
     #[arg(long, requires = "full")]
     only_full: bool,
+    /// Run only the tests with this need: schema, apple, clang, macos, bundle, release or kernel.
+    #[arg(long, conflicts_with_all = ["only_full", "bless"], value_parser = Need::parse)]
+    need: Option<Need>,
     /// Write the names of all tests to tests.txt, and run nothing.
     #[arg(long, conflicts_with = "full")]
     bless: bool,
@@ -58,7 +61,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         options,
         report: Report::default(),
     };
-    if !options.only_full {
+    if !options.only_full && options.need.is_none() {
         checks::run(workspace, &mut run.report)?;
     }
     run.build_and_test();
@@ -106,6 +109,9 @@ impl Run<'_> {
     }
 
     fn test(&mut self, suites: &[Suite]) -> Result<()> {
+        if let Some(need) = self.options.need {
+            return self.one_need(need, suites);
+        }
         let mut waiting: Vec<(&Suite, Case)> = Vec::new();
         for suite in suites {
             let (special, ordinary): (Vec<Case>, Vec<Case>) =
@@ -132,6 +138,17 @@ impl Run<'_> {
         }
         self.compare_names();
         Ok(())
+    }
+
+    fn one_need(&mut self, need: Need, suites: &[Suite]) -> Result<()> {
+        let mut cases = Vec::new();
+        for suite in suites {
+            let of_need =
+                |case: &Case| case.is_ignored && Need::of(&suite.name_of(case)) == Some(need);
+            let listed = suite.list()?.into_iter().filter(of_need);
+            cases.extend(listed.map(|case| (suite, case)));
+        }
+        self.try_special(need, cases)
     }
 
     fn ordinary(&mut self, suite: &Suite, cases: &[Case]) -> Result<()> {
@@ -287,7 +304,7 @@ impl Run<'_> {
                 "\njoined with the plain run that ended {} ago",
                 duration::show(age)
             );
-        } else {
+        } else if self.options.need.is_none() {
             self.report.save(&file)?;
         }
         self.report.print();

@@ -83,6 +83,12 @@ impl Need {
         }
     }
 
+    /// The need that a word is for.
+    pub(super) fn parse(word: &str) -> Result<Need, String> {
+        let found = Need::ALL.into_iter().find(|need| need.name() == word);
+        found.ok_or_else(|| format!("no test needs \"{word}\""))
+    }
+
     /// The need of a test, from its full name.
     pub(super) fn of(test: &str) -> Option<Need> {
         // The innermost: a module may also be called what it is about, as `schema` is in `mdm`.
@@ -252,6 +258,8 @@ mod tests {
 
     #[test]
     fn a_module_names_the_need() {
+        assert_eq!(Need::parse("bundle"), Ok(Need::Bundle));
+        assert!(Need::parse("money").is_err());
         assert_eq!(
             Need::of("record::it::schema::notices_are_valid"),
             Some(Need::Schema)
