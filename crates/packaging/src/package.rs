@@ -14,6 +14,8 @@ pub use inspect::{Expected, inspect};
 pub use jobs::{jobs_agree, launchd_plist};
 pub use scripts::{Script, script};
 
+pub use crate::app::{APP_PROGRAM as PROGRAM, MACOS_MIN as OLDEST_MACOS, NAME};
+
 use crate::archive::{self, Entry, bom, cpio, xar};
 use crate::version::Version;
 use mdm::identity::{BundleId, Identity};
@@ -23,17 +25,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the product is called.
-pub const NAME: &str = "Conntrail";
-
 /// Where the app is installed.
 pub const APP_PATH: &str = "/Applications/Conntrail.app";
-
-/// The app's main program, in `Contents/MacOS`.
-pub const PROGRAM: &str = "conntrail";
-
-/// The oldest macOS that the package is for.
-pub const OLDEST_MACOS: &str = "13.0";
 
 /// Where jobs write what they say.
 pub const LOGS: &str = "/Library/Logs/Conntrail";
