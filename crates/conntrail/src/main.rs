@@ -32,8 +32,8 @@ enum Command {
     Query(cli::query::Arguments),
     /// Turns a recorded stream of events into records again, with no privilege at all.
     Replay(cli::replay::Arguments),
-    /// Says what of the trail is intact, damaged or missing.
-    Verify,
+    /// Says what of the trail is intact, damaged, missing or changed.
+    Verify(cli::verify::Arguments),
     /// Shows every setting, its value, and who set it; checks and explains the privacy policy.
     Config(cli::config::Arguments),
     /// Gathers what support needs when something fails into one file, without secrets.
@@ -65,7 +65,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Watch(arguments) => cli::watch::run(&state_dir(), &arguments),
         Command::Query(arguments) => cli::query::run(&state_dir(), &arguments),
         Command::Replay(arguments) => cli::replay::run(named.as_deref(), &arguments),
-        Command::Verify => cli::verify::run(&state_dir()),
+        Command::Verify(arguments) => cli::verify::run(&state_dir(), &arguments),
         Command::Collect(arguments) => cli::collect::run(&state_dir(), &arguments),
         Command::Profile(command) => cli::profile::run(&command),
         Command::Config(arguments) => cli::config::run(&state_dir(), &arguments),

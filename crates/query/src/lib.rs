@@ -15,7 +15,10 @@ pub use open::{OpenConnection, OpenConnections};
 use record::{Device, Record, RecordId, Wall};
 use std::path::Path;
 use std::sync::Arc;
-use trail::{Damaged, Item, Missing, ReadOptions, SegmentName, TrailError, TrailReader, Warning};
+use trail::{
+    Damaged, Frames, Item, Missing, ReadOptions, RemoteNetwork, SegmentName, TrailError,
+    TrailReader, Warning,
+};
 
 /// One part of an answer.
 #[expect(clippy::large_enum_variant, reason = "nearly every answer is a record")]
@@ -97,6 +100,7 @@ impl Answers {
     pub fn new(segments_dir: &Path, filter: Filter) -> Result<Answers, TrailError> {
         let options = ReadOptions {
             wall: range(&filter),
+            remote: remote(&filter),
             ..ReadOptions::default()
         };
         Ok(Answers {
@@ -114,6 +118,7 @@ impl Answers {
         let after = newest.map(|epoch| RecordId { epoch, sequence: 0 });
         let options = ReadOptions {
             wall: range(&filter),
+            remote: remote(&filter),
             after,
             ..ReadOptions::default()
         };
@@ -144,6 +149,11 @@ impl Answers {
         Ok(None)
     }
 
+    /// How many frames of the trail were decompressed so far, and how many passed over.
+    pub fn frames(&self) -> Frames {
+        self.reader.frames()
+    }
+
     /// What in the folder was passed over so far.
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
         self.reader.warnings()
@@ -160,10 +170,64 @@ fn newest_epoch(segments_dir: &Path) -> Option<u64> {
         .max()
 }
 
+fn remote(filter: &Filter) -> Option<RemoteNetwork> {
+    filter.to.map(|to| RemoteNetwork {
+        address: to.network(),
+        prefix_length: to.prefix_len(),
+    })
+}
+
 fn range(filter: &Filter) -> Option<std::ops::RangeInclusive<Wall>> {
     if filter.since.is_none() && filter.until.is_none() {
         return None;
     }
     let since = filter.since.unwrap_or(Wall(i64::MIN));
     Some(since..=filter.until.unwrap_or(Wall(i64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Mono, Stamp, sample};
+    use trail::{TrailWriter, WriterOptions, segments_dir};
+
+    #[test]
+    fn a_question_about_an_address_reads_only_frames_that_have_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = WriterOptions::new(sample::device(), 1 << 30);
+        let mut writer = TrailWriter::open(folder.path(), options, Stamp::default()).unwrap();
+        let records = sample::closes(5, 600);
+        for group in records.chunks(4) {
+            for record in group {
+                writer.append(record, Mono(0)).unwrap();
+            }
+            drop(writer.flush(Stamp::default()).unwrap());
+        }
+        let mut asked = 0;
+        for record in records.iter().step_by(60) {
+            let Record::Connection(connection) = record else {
+                continue;
+            };
+            let filter = Filter {
+                to: connection.remote.address.map(Into::into),
+                ..Filter::default()
+            };
+            let expected = records.iter().filter(|it| filter.lets_through(it)).count();
+            let holding = records
+                .chunks(4)
+                .filter(|group| group.iter().any(|it| filter.lets_through(it)));
+            let holding = holding.count() as u64;
+            let mut answers = Answers::new(&segments_dir(folder.path()), filter).unwrap();
+            let found = std::iter::from_fn(|| answers.next_answer().unwrap()).count();
+            assert_eq!(found, expected);
+            let Frames { unpacked, passed } = answers.frames();
+            assert_eq!(unpacked + passed, 150);
+            assert!(
+                (holding..holding + 12).contains(&unpacked),
+                "{unpacked} for {holding}"
+            );
+            asked += 1;
+        }
+        assert_eq!(asked, 10);
+    }
 }

@@ -1,6 +1,8 @@
 //! Records on their way to the disk: numbered, packed into frames, and kept until synced.
 
+use crate::chain::Hash;
 use crate::format::FRAME_RAW_MAX;
+use crate::index::Addresses;
 use crate::packing::{Frame, FrameFacts, Packer};
 use record::wire::push_varint;
 use record::{Mono, RecordId, Wall};
@@ -15,6 +17,10 @@ pub(crate) struct Batch {
     frames: VecDeque<Frame>,
     frame_bytes: usize,
     open: OpenFrame,
+    addresses: Addresses,
+    index: Vec<u8>,
+    /// The chain after the last record that is in a frame.
+    link: Hash,
     oldest_at: Option<Mono>,
 }
 
@@ -28,7 +34,8 @@ struct OpenFrame {
 }
 
 impl Batch {
-    pub(crate) fn new(epoch: u64, level: i32, max_bytes: usize) -> Batch {
+    /// `genesis` is where the chain of the epoch begins.
+    pub(crate) fn new(epoch: u64, genesis: Hash, level: i32, max_bytes: usize) -> Batch {
         Batch {
             packer: Packer::new(level),
             epoch,
@@ -37,6 +44,9 @@ impl Batch {
             frames: VecDeque::new(),
             frame_bytes: 0,
             open: OpenFrame::default(),
+            addresses: Addresses::new(),
+            index: Vec::new(),
+            link: genesis,
             oldest_at: None,
         }
     }
@@ -50,6 +60,7 @@ impl Batch {
             self.seal();
         }
         self.open.push(bytes, wall);
+        self.addresses.note(bytes);
         self.oldest_at.get_or_insert(now);
         let id = RecordId {
             epoch: self.epoch,
@@ -67,14 +78,18 @@ impl Batch {
         if self.open.records == 0 {
             return;
         }
+        self.addresses.build(&mut self.index);
         let facts = FrameFacts {
             epoch: self.epoch,
             first_sequence: self.next_sequence - u64::from(self.open.records),
             records: self.open.records,
             wall_min_ns: self.open.wall_min_ns,
             wall_max_ns: self.open.wall_max_ns,
+            before: self.link,
+            index: &self.index,
         };
-        let frame = self.packer.pack(&self.open.raw, facts);
+        let frame = self.packer.pack(&self.open.raw, &facts);
+        self.link = frame.head;
         self.frame_bytes += frame.bytes.len();
         self.frames.push_back(frame);
         self.open.raw.clear();

@@ -1,7 +1,10 @@
 //! Records to frames and back.
 
-use crate::format::{FRAME_HEADER_BYTES, FrameHeader, MARKER, Packing, find_marker};
-use record::wire::take_varint;
+use crate::chain::{self, Hash};
+use crate::format::{
+    Chained, FRAME_FIXED_BYTES, FRAME_HEADER_BYTES, FrameHeader, MARKER, Packing, find_marker,
+};
+use record::wire::{push_varint, take_varint};
 use std::ops::Range;
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -11,16 +14,24 @@ pub(crate) struct Frame {
     pub(crate) bytes: Vec<u8>,
     pub(crate) first_sequence: u64,
     pub(crate) last_sequence: u64,
+    /// The chain before its first record.
+    pub(crate) before: Hash,
+    /// The chain after its last.
+    pub(crate) head: Hash,
 }
 
 /// What a frame is made of, but for its records' bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct FrameFacts {
+pub(crate) struct FrameFacts<'a> {
     pub(crate) epoch: u64,
     pub(crate) first_sequence: u64,
     pub(crate) records: u16,
     pub(crate) wall_min_ns: i64,
     pub(crate) wall_max_ns: i64,
+    /// The chain before its first record.
+    pub(crate) before: Hash,
+    /// From [`crate::index::Addresses::build`].
+    pub(crate) index: &'a [u8],
 }
 
 /// Makes frames; keeps its memory from one to the next.
@@ -39,7 +50,39 @@ impl Packer {
     }
 
     /// Packs `raw`, the records with their lengths before them.
-    pub(crate) fn pack(&mut self, raw: &[u8], facts: FrameFacts) -> Frame {
+    pub(crate) fn pack(&mut self, raw: &[u8], facts: &FrameFacts<'_>) -> Frame {
+        let count = u32::from(facts.records);
+        let head = chain::link(&facts.before, facts.epoch, facts.first_sequence, count, raw);
+        self.pack_payload(raw, facts, head, 1)
+    }
+
+    /// Packs records that were written before, in `groups` of so many records each, with the
+    /// chain that they had.
+    pub(crate) fn repack(
+        &mut self,
+        raw: &[u8],
+        facts: &FrameFacts<'_>,
+        groups: &[u16],
+        head: Hash,
+    ) -> Frame {
+        if groups.len() == 1 {
+            return self.pack_payload(raw, facts, head, 1);
+        }
+        let mut payload = Vec::with_capacity(raw.len() + 2 * groups.len());
+        for count in groups {
+            push_varint(&mut payload, u64::from(*count));
+        }
+        payload.extend_from_slice(raw);
+        self.pack_payload(&payload, facts, head, groups.len() as u16)
+    }
+
+    fn pack_payload(
+        &mut self,
+        raw: &[u8],
+        facts: &FrameFacts<'_>,
+        head: Hash,
+        groups: u16,
+    ) -> Frame {
         self.packed.clear();
         self.packed
             .reserve(zstd::zstd_safe::compress_bound(raw.len()));
@@ -47,6 +90,11 @@ impl Packer {
         let (packing, payload) = match compressed {
             Ok(length) if length < raw.len() => (Packing::Zstd, &self.packed[..]),
             Ok(_) | Err(_) => (Packing::Plain, raw),
+        };
+        let chained = Chained {
+            index_length: facts.index.len() as u16,
+            groups,
+            head,
         };
         let header = FrameHeader {
             payload_length: payload.len() as u32,
@@ -59,11 +107,14 @@ impl Packer {
             wall_max_ns: facts.wall_max_ns,
             mask: 0,
             payload_crc: 0,
+            chained: Some(chained),
         };
         Frame {
-            bytes: assemble(header, payload),
+            bytes: assemble(header, &chained, facts.index, payload),
             first_sequence: header.first_sequence,
             last_sequence: header.last_sequence(),
+            before: facts.before,
+            head,
         }
     }
 }
@@ -74,20 +125,21 @@ impl Packer {
 /// holds, and others choose some of that: the names of programs and hosts. Where the marker
 /// would occur, the payload is masked. The mask comes from a checksum over all records of the
 /// frame, their times among them, so it cannot be foreseen by who chose one name.
-fn assemble(mut header: FrameHeader, payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(FRAME_HEADER_BYTES + payload.len());
+fn assemble(mut header: FrameHeader, chained: &Chained, index: &[u8], payload: &[u8]) -> Vec<u8> {
+    let front = header.header_bytes();
+    let mut out = Vec::with_capacity(front + payload.len());
     let seed = crc32c::crc32c(payload);
     for attempt in 0..MASK_ATTEMPTS {
         out.clear();
-        out.resize(FRAME_HEADER_BYTES, 0);
+        out.resize(front, 0);
         out.extend_from_slice(payload);
         header.payload_crc = seed;
         if attempt > 0 {
             header.mask = seed.wrapping_add(attempt.wrapping_mul(0x9e37_79b9)) | 1;
-            apply_mask(&mut out[FRAME_HEADER_BYTES..], header.mask);
-            header.payload_crc = crc32c::crc32c(&out[FRAME_HEADER_BYTES..]);
+            apply_mask(&mut out[front..], header.mask);
+            header.payload_crc = crc32c::crc32c(&out[front..]);
         }
-        out[..FRAME_HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        header.put(chained, index, &mut out);
         if find_marker(&out[1..]).is_none() {
             break;
         }
@@ -101,6 +153,10 @@ pub(crate) struct Unpacker {
     raw: Vec<u8>,
     unmasked: Vec<u8>,
     records: Vec<Range<usize>>,
+    /// How many records each group has, in order.
+    groups: Vec<u16>,
+    /// Where the first record's length begins.
+    start: usize,
 }
 
 /// The payload is not what its header says.
@@ -115,6 +171,8 @@ impl Unpacker {
             raw: Vec::new(),
             unmasked: Vec::new(),
             records: Vec::new(),
+            groups: Vec::new(),
+            start: 0,
         }
     }
 
@@ -127,6 +185,7 @@ impl Unpacker {
         payload: &[u8],
     ) -> Result<(), BadPayload> {
         self.records.clear();
+        self.groups.clear();
         self.raw.clear();
         let whole = payload.len() == header.payload_length as usize;
         if !whole || crc32c::crc32c(payload) != header.payload_crc {
@@ -163,27 +222,61 @@ impl Unpacker {
         &self.raw[self.records[index].clone()]
     }
 
+    /// How many records each group has, in order.
+    pub(crate) fn groups(&self) -> &[u16] {
+        &self.groups
+    }
+
+    /// The bytes of `count` records from the one at `index` on, with their lengths before them.
+    pub(crate) fn stretch(&self, index: usize, count: usize) -> &[u8] {
+        let end = |index: usize| match index.checked_sub(1) {
+            None => self.start,
+            Some(before) => self.records[before].end,
+        };
+        &self.raw[end(index)..end(index + count)]
+    }
+
     fn split(&mut self, header: &FrameHeader) -> Result<(), BadPayload> {
-        let mut rest = &self.raw[..];
-        let mut fits = rest.len() == header.raw_length as usize;
-        while fits && !rest.is_empty() {
-            let length = take_varint(&mut rest)
-                .ok()
-                .and_then(|length| usize::try_from(length).ok());
-            let start = self.raw.len() - rest.len();
-            match length.and_then(|length| rest.split_at_checked(length)) {
-                Some((record, after)) => {
-                    self.records.push(start..start + record.len());
-                    rest = after;
-                }
-                None => fits = false,
-            }
-        }
-        if fits && self.records.len() == usize::from(header.records) {
+        let whole = self.raw.len() == header.raw_length as usize;
+        if whole
+            && self.split_groups(header).is_some()
+            && self.split_records().is_some()
+            && self.records.len() == usize::from(header.records)
+        {
             return Ok(());
         }
         self.records.clear();
         Err(BadPayload)
+    }
+
+    /// Reads how many records each group has; where there is one group, nothing says so.
+    fn split_groups(&mut self, header: &FrameHeader) -> Option<()> {
+        let mut rest = &self.raw[..];
+        let mut left = header.records;
+        if header.groups() == 1 {
+            self.groups.push(left);
+            left = 0;
+        } else {
+            for _ in 0..header.groups() {
+                let count = u16::try_from(take_varint(&mut rest).ok()?).ok()?;
+                self.groups.push(Some(count).filter(|count| *count > 0)?);
+                left = left.checked_sub(count)?;
+            }
+        }
+        self.start = self.raw.len() - rest.len();
+        (left == 0).then_some(())
+    }
+
+    fn split_records(&mut self) -> Option<()> {
+        let mut rest = &self.raw[self.start..];
+        while !rest.is_empty() {
+            let length = usize::try_from(take_varint(&mut rest).ok()?).ok()?;
+            let start = self.raw.len() - rest.len();
+            let (record, after) = rest.split_at_checked(length)?;
+            self.records.push(start..start + record.len());
+            rest = after;
+        }
+        Some(())
     }
 }
 
@@ -198,12 +291,11 @@ fn apply_mask(bytes: &mut [u8], mask: u32) {
 /// Each attempt fails with a chance of about a frame's length in 2^64.
 const MASK_ATTEMPTS: u32 = 64;
 
-const _: () = assert!(MARKER.len() < FRAME_HEADER_BYTES);
+const _: () = assert!(MARKER.len() < FRAME_HEADER_BYTES && FRAME_HEADER_BYTES < FRAME_FIXED_BYTES);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::wire::push_varint;
 
     fn raw_of(records: &[&[u8]]) -> Vec<u8> {
         let mut raw = Vec::new();
@@ -214,23 +306,25 @@ mod tests {
         raw
     }
 
-    fn facts(records: u16) -> FrameFacts {
+    fn facts(records: u16) -> FrameFacts<'static> {
         FrameFacts {
             epoch: 1,
             first_sequence: 5,
             records,
             wall_min_ns: -1,
             wall_max_ns: 1,
+            before: [3; 32],
+            index: &[1, 2, 3],
         }
     }
 
     fn roundtrip(records: &[&[u8]]) -> FrameHeader {
-        let frame = Packer::new(1).pack(&raw_of(records), facts(records.len() as u16));
+        let frame = Packer::new(1).pack(&raw_of(records), &facts(records.len() as u16));
         let header = FrameHeader::parse(&frame.bytes).unwrap();
         assert_eq!(find_marker(&frame.bytes[1..]), None);
         let mut unpacker = Unpacker::new();
         unpacker
-            .unpack(&header, &frame.bytes[FRAME_HEADER_BYTES..])
+            .unpack(&header, &frame.bytes[header.header_bytes()..])
             .unwrap();
         assert_eq!(unpacker.count(), records.len());
         for (index, record) in records.iter().enumerate() {
@@ -249,6 +343,28 @@ mod tests {
     }
 
     #[test]
+    fn groups_survive_and_wrong_ones_are_refused() {
+        let records: Vec<Vec<u8>> = (0..6).map(|index| vec![index; 90]).collect();
+        let raw = raw_of(&records.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let repacked = |groups: &[u16]| {
+            let frame = Packer::new(1).repack(&raw, &facts(6), groups, [9; 32]);
+            let header = FrameHeader::parse(&frame.bytes).unwrap();
+            let mut unpacker = Unpacker::new();
+            let unpacked = unpacker.unpack(&header, &frame.bytes[header.header_bytes()..]);
+            unpacked.map(|()| unpacker)
+        };
+        let unpacker = repacked(&[1, 3, 2]).unwrap();
+        assert_eq!((unpacker.groups(), unpacker.count()), (&[1, 3, 2][..], 6));
+        assert_eq!(unpacker.stretch(0, 6), raw);
+        assert_eq!(unpacker.stretch(1, 3), &raw[91..4 * 91]);
+        assert_eq!(unpacker.record(4), records[4]);
+        assert_eq!(repacked(&[6]).unwrap().groups(), [6]);
+        for wrong in [&[1, 3][..], &[6, 0], &[1, 3, 3], &[7, 1]] {
+            assert_eq!(repacked(wrong).err(), Some(BadPayload), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn marker_in_a_record_is_masked() {
         let mut record = b"evil".to_vec();
         record.extend_from_slice(&MARKER);
@@ -259,12 +375,12 @@ mod tests {
     #[test]
     fn payload_that_unpacks_to_something_else_is_refused() {
         let bomb = vec![0; 1 << 20];
-        let frame = Packer::new(1).pack(&bomb, facts(1));
+        let frame = Packer::new(1).pack(&bomb, &facts(1));
         let mut header = FrameHeader::parse(&frame.bytes).unwrap();
         let mut unpacker = Unpacker::new();
         for raw_length in [1, 100, (1 << 20) - 1, (1 << 20) + 1] {
             header.raw_length = raw_length;
-            let unpacked = unpacker.unpack(&header, &frame.bytes[FRAME_HEADER_BYTES..]);
+            let unpacked = unpacker.unpack(&header, &frame.bytes[header.header_bytes()..]);
             assert_eq!(unpacked, Err(BadPayload));
             assert_eq!(unpacker.count(), 0);
         }

@@ -1,8 +1,11 @@
 //! Reads a trail while it is written, without disturbing the writer.
 
+use crate::chain;
+use crate::check::{ChainReport, Checker};
 use crate::disk::{Disk, DiskFile, Entry, RealDisk};
 use crate::error::{Context, TrailError};
 use crate::format::{FrameHeader, HEAD_BYTES, Head, SegmentFront, SegmentName};
+use crate::index::RemoteNetwork;
 use crate::packing::Unpacker;
 use crate::scan::{Damage, Scanner};
 use record::wire::WireError;
@@ -21,6 +24,9 @@ pub struct ReadOptions {
     pub after: Option<RecordId>,
     /// Only frames with a record in this range of wall time. Others of the same frame come along.
     pub wall: Option<RangeInclusive<Wall>>,
+    /// Only frames that may have a connection to this network; about one in a hundred has none
+    /// all the same. Others of the same frame come along.
+    pub remote: Option<RemoteNetwork>,
     /// Everything in the files, synced or not. For a copy of a trail: the head that says how far
     /// it was synced is itself not synced, so after a power cut it may lag behind by half a
     /// minute until the recorder starts again.
@@ -132,7 +138,19 @@ pub struct TrailReader<D: Disk = RealDisk> {
     device: Arc<Device>,
     devices: HashMap<u64, Arc<Device>>,
     warnings: BTreeSet<Warning>,
+    checker: Option<Box<Checker>>,
+    head: Option<chain::Head>,
     bytes_read: u64,
+    frames: Frames,
+}
+
+/// How many frames a reader came by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frames {
+    /// Those that it decompressed.
+    pub unpacked: u64,
+    /// Those that it passed over, because by their header they hold nothing that is wanted.
+    pub passed: u64,
 }
 
 /// The record that must come next.
@@ -212,7 +230,10 @@ impl<D: Disk> TrailReader<D> {
             device: Arc::default(),
             devices: HashMap::new(),
             warnings: BTreeSet::new(),
+            checker: None,
+            head: None,
             bytes_read: 0,
+            frames: Frames::default(),
         };
         let shelf = reader.look()?;
         if let Some(after) = reader.options.after {
@@ -281,6 +302,28 @@ impl<D: Disk> TrailReader<D> {
         self.bytes_read + self.current.as_ref().map_or(0, Scanner::bytes_read)
     }
 
+    /// Frames that were decompressed and passed over so far.
+    pub fn frames(&self) -> Frames {
+        self.frames
+    }
+
+    /// The chain at the last record of the frame that was handed out last, as it is written there;
+    /// kept elsewhere it anchors all up to there. `None` before the first frame that has one.
+    pub fn head(&self) -> Option<chain::Head> {
+        self.head
+    }
+
+    /// Looks into every frame and follows the chain; the conclusion comes from
+    /// [`TrailReader::conclude`].
+    pub(crate) fn check(&mut self, anchors: &[chain::Head]) {
+        self.checker = Some(Box::new(Checker::new(anchors)));
+    }
+
+    pub(crate) fn conclude(&mut self) -> ChainReport {
+        let checker = self.checker.take();
+        checker.map(|it| it.conclude()).unwrap_or_default()
+    }
+
     /// Segments, their bytes, and the bytes of them that are not published.
     pub(crate) fn extent(&mut self) -> Result<Extent, TrailError> {
         let shelf = self.look()?;
@@ -300,7 +343,9 @@ impl<D: Disk> TrailReader<D> {
             return false;
         };
         let seen = header.last_sequence() < self.next.sequence;
-        if seen || !self.options.wants(&header) {
+        let wanted = !seen && self.options.wants(&header, scanner);
+        if !wanted && self.checker.is_none() {
+            self.frames.passed += 1;
             self.settle(&header);
             self.current
                 .as_mut()
@@ -308,16 +353,28 @@ impl<D: Disk> TrailReader<D> {
                 .pass_unread(&header);
             return true;
         }
+        self.frames.unpacked += 1;
+        if scanner.has_damage()
+            && let Some(checker) = &mut self.checker
+        {
+            checker.damage();
+        }
         if scanner.load(&header, &mut self.unpacker).is_err() {
             scanner.pass_damaged(&header);
+            if let Some(checker) = &mut self.checker {
+                checker.lost_frame(&header);
+            }
             return true;
         }
+        scanner.pass(&header);
+        if let Some(checker) = &mut self.checker {
+            checker.frame(&header, &self.unpacker);
+        }
         let skip = self.settle(&header);
-        self.current
-            .as_mut()
-            .expect("it was there above")
-            .pass(&header);
-        self.frame = Some((header, skip));
+        if wanted {
+            self.frame = Some((header, skip));
+            self.head = header.head().or(self.head);
+        }
         true
     }
 
@@ -393,6 +450,9 @@ impl<D: Disk> TrailReader<D> {
         let Some(damage) = self.current.as_mut().and_then(Scanner::take_settled_damage) else {
             return;
         };
+        if let Some(checker) = &mut self.checker {
+            checker.damage();
+        }
         let neighbour = following.filter(|name| name.epoch == self.next.epoch);
         let known = (damage.known_records > 0).then_some(damage.known_records);
         let lost = neighbour
@@ -442,7 +502,9 @@ impl<D: Disk> TrailReader<D> {
 
     fn read_front(&mut self, scanner: &mut Scanner<D::File>, path: PathBuf) -> Front {
         let name = scanner.name();
-        match scanner.front() {
+        let front = scanner.front();
+        self.check_front(name, &front);
+        match front {
             SegmentFront::Header(header) if header.name == name => {
                 let known = self.devices.entry(name.epoch).or_default();
                 if **known != header.device {
@@ -464,6 +526,19 @@ impl<D: Disk> TrailReader<D> {
                 self.device = self.devices.get(&name.epoch).cloned().unwrap_or_default();
                 Front::Readable
             }
+        }
+    }
+
+    fn check_front(&mut self, name: SegmentName, front: &SegmentFront) {
+        let Some(checker) = &mut self.checker else {
+            return;
+        };
+        match front {
+            SegmentFront::Header(header) if header.name == name => {
+                checker.segment(name, Some(header));
+            }
+            SegmentFront::Short | SegmentFront::Damaged => checker.segment(name, None),
+            SegmentFront::Header(_) | SegmentFront::NewerFormat(_) => {}
         }
     }
 
@@ -514,10 +589,14 @@ impl<D: Disk> TrailReader<D> {
 }
 
 impl ReadOptions {
-    fn wants(&self, header: &FrameHeader) -> bool {
-        self.wall.as_ref().is_none_or(|range| {
+    fn wants<F: DiskFile>(&self, header: &FrameHeader, scanner: &mut Scanner<F>) -> bool {
+        let in_time = self.wall.as_ref().is_none_or(|range| {
             header.wall_max_ns >= range.start().0 && header.wall_min_ns <= range.end().0
-        })
+        });
+        in_time
+            && self
+                .remote
+                .is_none_or(|remote| remote.may_be_in(scanner.index(header)))
     }
 }
 

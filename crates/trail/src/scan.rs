@@ -2,8 +2,8 @@
 
 use crate::disk::DiskFile;
 use crate::format::{
-    FRAME_HEADER_BYTES, FrameHeader, MARKER, SEGMENT_HEADER_MAX, SegmentFront, SegmentName,
-    find_marker, parse_segment_front,
+    FRAME_FIXED_BYTES, FRAME_HEADER_BYTES, FrameHeader, MARKER, SEGMENT_HEADER_MAX, SegmentFront,
+    SegmentName, Version, find_marker, parse_segment_front,
 };
 use crate::packing::{BadPayload, Unpacker};
 
@@ -93,6 +93,8 @@ pub(crate) struct Damage {
 pub(crate) struct Scanner<F> {
     window: Window<F>,
     name: SegmentName,
+    /// What the header says its frames are like; `None` where there is no header to tell.
+    version: Option<Version>,
     position: u64,
     limit: u64,
     /// Nothing before the limit will change any more.
@@ -113,6 +115,7 @@ impl<F: DiskFile> Scanner<F> {
         Scanner {
             window,
             name,
+            version: None,
             position: 0,
             limit: 0,
             settled: false,
@@ -163,6 +166,7 @@ impl<F: DiskFile> Scanner<F> {
         }
         if let SegmentFront::Header(header) = &front {
             self.position = header.length;
+            self.version = Some(header.version);
         }
         front
     }
@@ -176,16 +180,41 @@ impl<F: DiskFile> Scanner<F> {
                 self.give_up_rest();
                 return None;
             }
-            let bytes = self
-                .window
-                .view(self.position, FRAME_HEADER_BYTES, self.ahead, self.limit);
-            match FrameHeader::parse(bytes).filter(|header| self.name.may_hold(header)) {
+            match self.parse_header() {
                 Some(header) if header.frame_bytes() <= left => return Some(header),
                 Some(_) if !self.settled => return None,
                 Some(header) => self.skip_damaged(MARKER.len() as u64, header.records.into()),
+                None if self.may_be_unfinished(left) => return None,
                 None => self.skip_to_marker(),
             }
         }
+    }
+
+    fn parse_header(&mut self) -> Option<FrameHeader> {
+        let (at, ahead, limit) = (self.position, self.ahead, self.limit);
+        let front = self.window.view(at, FRAME_HEADER_BYTES, ahead, limit);
+        let length = FrameHeader::bytes_of(front)?;
+        let header = FrameHeader::parse(self.window.view(at, length, ahead, limit))?;
+        let fits = match self.version {
+            None => true,
+            Some(Version::One) => header.chained.is_none(),
+            Some(Version::Two) => header.chained.is_some(),
+        };
+        (fits && self.name.may_hold(&header)).then_some(header)
+    }
+
+    /// Whether what stands here may become a header when the rest of it is written.
+    fn may_be_unfinished(&mut self, left: u64) -> bool {
+        let (at, ahead, limit) = (self.position, self.ahead, self.limit);
+        let front = self.window.view(at, FRAME_HEADER_BYTES, ahead, limit);
+        !self.settled && FrameHeader::bytes_of(front).is_some_and(|bytes| bytes as u64 > left)
+    }
+
+    /// The index of the frame whose header was just found; empty when it has none.
+    pub(crate) fn index(&mut self, header: &FrameHeader) -> &[u8] {
+        let length = header.chained.map_or(0, |it| it.index_length.into());
+        let offset = self.position + FRAME_FIXED_BYTES as u64;
+        self.window.view(offset, length, self.ahead, self.limit)
     }
 
     /// Unpacks the frame whose header was just found.
@@ -194,7 +223,7 @@ impl<F: DiskFile> Scanner<F> {
         header: &FrameHeader,
         unpacker: &mut Unpacker,
     ) -> Result<(), BadPayload> {
-        let offset = self.position + FRAME_HEADER_BYTES as u64;
+        let offset = self.position + header.header_bytes() as u64;
         let length = header.payload_length as usize;
         self.ahead = AHEAD;
         unpacker.unpack(
@@ -212,11 +241,7 @@ impl<F: DiskFile> Scanner<F> {
     /// be one of many.
     pub(crate) fn pass_unread(&mut self, header: &FrameHeader) {
         let small = header.frame_bytes() < AHEAD_UNREAD as u64;
-        self.ahead = if small {
-            AHEAD_UNREAD
-        } else {
-            FRAME_HEADER_BYTES
-        };
+        self.ahead = if small { AHEAD_UNREAD } else { AHEAD_HEADER };
         self.pass(header);
     }
 
@@ -224,6 +249,11 @@ impl<F: DiskFile> Scanner<F> {
     /// header has a checksum of its own.
     pub(crate) fn pass_damaged(&mut self, header: &FrameHeader) {
         self.skip_damaged(header.frame_bytes(), header.records.into());
+    }
+
+    /// Whether there is damage right before where the scanner stands.
+    pub(crate) fn has_damage(&self) -> bool {
+        self.damage.is_some()
     }
 
     /// The damage that ended where the scanner stands.
@@ -289,5 +319,7 @@ impl SegmentName {
 const FRONT_BYTES: u64 = 4 << 10;
 const AHEAD: usize = 64 << 10;
 const AHEAD_UNREAD: usize = 4 << 10;
+/// Enough for a header and its index, nearly always.
+const AHEAD_HEADER: usize = 768;
 const SEARCH_BYTES: usize = 64 << 10;
 const BLOCK_BYTES: usize = 4 << 10;

@@ -1,5 +1,6 @@
 //! What is already on the disk when a writer comes, and what of it must go.
 
+use crate::chain::Head;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Context, TrailError};
 use crate::format::{EPOCH_MAX, FrameHeader, SegmentFront, SegmentName};
@@ -135,7 +136,11 @@ impl Stock {
     /// The segment that ends it is synced first, and its name: whoever goes on after a crash of
     /// the recorder alone finds what a later power cut could still take, and must not name it as
     /// safe. Where a sync is refused there is nothing more to be done for old data.
-    pub(crate) fn previous_epoch<D: Disk>(&self, disk: &D, dir: &Path) -> Option<PreviousEpoch> {
+    pub(crate) fn previous_epoch<D: Disk>(
+        &self,
+        disk: &D,
+        dir: &Path,
+    ) -> Option<(PreviousEpoch, Option<Head>)> {
         let _ = disk.sync_dir(dir);
         self.names().rev().find_map(|name| {
             let scanner = open_segment(disk, dir, name)?;
@@ -143,7 +148,7 @@ impl Stock {
             let (header, last) = last_frame(scanner)?;
             let stopped =
                 |notice: &NoticeKind| matches!(notice, NoticeKind::RecorderStopped { .. });
-            Some(PreviousEpoch {
+            let previous = PreviousEpoch {
                 epoch: name.epoch,
                 last_sequence: header.last_sequence(),
                 last_at: last.as_ref().map(Record::at),
@@ -151,7 +156,8 @@ impl Stock {
                     Some(Record::Notice(notice)) => stopped(&notice.kind),
                     Some(Record::Connection(_)) | None => false,
                 },
-            })
+            };
+            Some((previous, header.head()))
         })
     }
 }

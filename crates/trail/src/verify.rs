@@ -1,5 +1,7 @@
 //! Whether a trail holds what it should.
 
+use crate::chain::Head;
+use crate::check::{AnchorVerdict, ChainReport};
 use crate::disk::{Disk, RealDisk};
 use crate::error::TrailError;
 use crate::reader::{Damaged, Item, Missing, ReadOptions, TrailReader, Warning};
@@ -36,6 +38,8 @@ pub struct Report {
     pub evicted_through: Option<RecordId>,
     /// What was not read because it is none of ours.
     pub warnings: Vec<Warning>,
+    /// What the chain of hashes says.
+    pub chain: ChainReport,
 }
 
 /// What there is of one epoch.
@@ -58,6 +62,27 @@ impl Report {
     pub fn is_complete(&self) -> bool {
         self.unreadable == 0 && self.undeclared.is_empty() && self.spoilt == 0
     }
+
+    /// Nothing shows that anybody changed what was recorded. Only up to an anchor that holds is
+    /// that more than the lack of a sign: without one, whoever can write the files can make the
+    /// whole chain anew.
+    pub fn looks_untouched(&self) -> bool {
+        let against = |verdict: &AnchorVerdict| match verdict {
+            AnchorVerdict::Contradicted | AnchorVerdict::Beyond => true,
+            AnchorVerdict::Holds { .. }
+            | AnchorVerdict::Unproven
+            | AnchorVerdict::NoHead
+            | AnchorVerdict::Gone => false,
+        };
+        let chain = &self.chain;
+        chain.breaks.is_empty() && !chain.anchors.iter().any(|(_, verdict)| against(verdict))
+    }
+
+    /// Every anchor that was given holds.
+    pub fn anchors_hold(&self) -> bool {
+        let mut verdicts = self.chain.anchors.iter();
+        verdicts.all(|(_, verdict)| matches!(verdict, AnchorVerdict::Holds { .. }))
+    }
 }
 
 /// Reads everything in a directory of segments that is published.
@@ -68,12 +93,34 @@ pub fn verify(dir: &Path) -> Result<Report, TrailError> {
     verify_on(RealDisk, dir, ReadOptions::default())
 }
 
+/// As [`verify`], and compares with heads that were kept elsewhere; at most one for a record.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_anchored(dir: &Path, anchors: &[Head]) -> Result<Report, TrailError> {
+    verify_anchored_on(RealDisk, dir, ReadOptions::default(), anchors)
+}
+
 /// Reads what `options` ask for from a disk that need not be real.
 ///
 /// # Errors
 /// As [`verify`].
 pub fn verify_on<D: Disk>(disk: D, dir: &Path, options: ReadOptions) -> Result<Report, TrailError> {
+    verify_anchored_on(disk, dir, options, &[])
+}
+
+/// As [`verify_on`], and compares with heads that were kept elsewhere; at most one for a record.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_anchored_on<D: Disk>(
+    disk: D,
+    dir: &Path,
+    options: ReadOptions,
+    anchors: &[Head],
+) -> Result<Report, TrailError> {
     let mut reader = TrailReader::open_on(disk, dir, options)?;
+    reader.check(anchors);
     let mut inquiry = Inquiry::default();
     while let Some(item) = reader.next_item()? {
         inquiry.hear(item);
@@ -83,6 +130,7 @@ pub fn verify_on<D: Disk>(disk: D, dir: &Path, options: ReadOptions) -> Result<R
     report.segments = extent.segments;
     report.bytes = extent.bytes;
     report.unpublished_bytes = extent.unpublished_bytes;
+    report.chain = reader.conclude();
     report.warnings = reader.warnings().cloned().collect();
     Ok(report)
 }

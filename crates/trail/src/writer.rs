@@ -1,10 +1,13 @@
 //! Writes a trail: numbers, packs, syncs, publishes, evicts.
 
 use crate::batch::Batch;
+use crate::chain::{self, Hash};
 use crate::disk::{Disk, DiskFile, RealDisk};
 use crate::epoch::EpochFile;
 use crate::error::{Context, TrailError};
-use crate::format::{DEVICE_BYTES_MAX, EPOCH_MAX, HEAD_BYTES, Head, SegmentName, segment_header};
+use crate::format::{
+    DEVICE_BYTES_MAX, EPOCH_MAX, HEAD_BYTES, Head, SegmentFacts, SegmentName, segment_header,
+};
 use crate::reader::{HEAD_NAME, HEAD_NEW_NAME};
 use crate::stock::{self, Kept, SegmentRange, Stock};
 use record::{Device, Mono, PreviousEpoch, Record, RecordId, Stamp, Wall, codec};
@@ -86,6 +89,8 @@ pub struct TrailWriter<D: Disk = RealDisk> {
     device_bytes: Vec<u8>,
     epoch: u64,
     previous: Option<PreviousEpoch>,
+    /// Where the chain of the epoch goes on from.
+    previous_head: Option<chain::Head>,
     batch: Batch,
     encoder: codec::Encoder,
     record_bytes: Vec<u8>,
@@ -96,6 +101,8 @@ pub struct TrailWriter<D: Disk = RealDisk> {
     published: Head,
     /// The last synced sequence of the epoch; zero when there is none.
     durable: u64,
+    /// The chain after it.
+    durable_hash: Hash,
     planned: Vec<SegmentName>,
     /// The planned segments may go when this sequence is synced.
     planned_until: u64,
@@ -122,6 +129,7 @@ struct Run {
     frames: usize,
     end: u64,
     last_sequence: u64,
+    hash: Hash,
 }
 
 struct Places {
@@ -173,16 +181,20 @@ impl<D: Disk> TrailWriter<D> {
         disk.create_dir(&places.segments)
             .context("create", &places.segments)?;
         let stock = Stock::survey(&disk, &places.segments)?;
-        let (epoch, previous) = places.open_epoch(&disk, &stock)?;
+        let (epoch, previous, previous_head) = places.open_epoch(&disk, &stock)?;
         let device_bytes = device_bytes(&options.device);
+        let endpoint = options.device.endpoint;
+        let genesis = chain::genesis(endpoint, epoch, previous_head, &device_bytes);
+        let (level, pending) = (options.compression_level, options.pending_max_bytes);
         let mut writer = TrailWriter {
-            batch: Batch::new(epoch, options.compression_level, options.pending_max_bytes),
+            batch: Batch::new(epoch, genesis, level, pending),
             disk,
             places,
             options,
             device_bytes,
             epoch,
             previous,
+            previous_head,
             encoder: codec::Encoder::default(),
             record_bytes: Vec::new(),
             stock,
@@ -197,6 +209,7 @@ impl<D: Disk> TrailWriter<D> {
                 last_sequence: 0,
             },
             durable: 0,
+            durable_hash: genesis,
             planned: Vec::new(),
             planned_until: 0,
             news: Flushed::default(),
@@ -225,6 +238,16 @@ impl<D: Disk> TrailWriter<D> {
         (self.durable > 0).then_some(RecordId {
             epoch: self.epoch,
             sequence: self.durable,
+        })
+    }
+
+    /// The chain at the last record that is known to be on disk: kept elsewhere it anchors all
+    /// up to there.
+    pub fn head(&self) -> Option<chain::Head> {
+        self.durable().map(|last| chain::Head {
+            epoch: last.epoch,
+            sequence: last.sequence,
+            hash: self.durable_hash,
         })
     }
 
@@ -326,10 +349,11 @@ impl<D: Disk> TrailWriter<D> {
         let mut attempts = 0;
         while let Some(frame) = self.batch.first() {
             let (bytes, first_sequence) = (frame.bytes.len() as u64, frame.first_sequence);
+            let before = frame.before;
             self.rotate(bytes);
             if self.current.is_none() {
                 self.reconcile();
-                self.current = Some(self.begin_segment(first_sequence, now)?);
+                self.current = Some(self.begin_segment(first_sequence, before, now)?);
             }
             if self.commit()? {
                 self.publish();
@@ -378,6 +402,7 @@ impl<D: Disk> TrailWriter<D> {
     fn begin_segment(
         &self,
         first_sequence: u64,
+        before: Hash,
         created: Stamp,
     ) -> Result<Current<D::File>, TrailError> {
         let dir = &self.places.segments;
@@ -388,8 +413,14 @@ impl<D: Disk> TrailWriter<D> {
         };
         let path = dir.join(name.to_string());
         let file = self.disk.create(&path).context("create", &path)?;
-        let endpoint = self.options.device.endpoint;
-        let header = segment_header(name, endpoint, created, &self.device_bytes);
+        let header = segment_header(&SegmentFacts {
+            name,
+            endpoint: self.options.device.endpoint,
+            created,
+            dense: false,
+            previous: self.head_before(first_sequence, before),
+            device_bytes: &self.device_bytes,
+        });
         if let Err(error) = file.write_at(&header, 0) {
             // The file is of no use, but does no harm if it cannot be removed either.
             let _ = self.disk.remove(&path);
@@ -401,6 +432,18 @@ impl<D: Disk> TrailWriter<D> {
             file,
             bytes: header.len() as u64,
             last_sequence: None,
+        })
+    }
+
+    /// What a segment that begins with this record says of the chain before it.
+    fn head_before(&self, first_sequence: u64, hash: Hash) -> Option<chain::Head> {
+        if first_sequence == 1 {
+            return self.previous_head;
+        }
+        Some(chain::Head {
+            epoch: self.epoch,
+            sequence: first_sequence - 1,
+            hash,
         })
     }
 
@@ -417,7 +460,7 @@ impl<D: Disk> TrailWriter<D> {
         let current = self.current.as_mut().expect("it was written above");
         current.bytes = run.end;
         current.last_sequence = Some(run.last_sequence);
-        self.durable = run.last_sequence;
+        (self.durable, self.durable_hash) = (run.last_sequence, run.hash);
         self.published = Head {
             segment: current.name,
             offset: run.end,
@@ -433,6 +476,7 @@ impl<D: Disk> TrailWriter<D> {
             frames: 0,
             end: current.bytes,
             last_sequence: self.durable,
+            hash: self.durable_hash,
         };
         for frame in self.batch.frames() {
             let end = run.end + frame.bytes.len() as u64;
@@ -444,6 +488,7 @@ impl<D: Disk> TrailWriter<D> {
                 frames: run.frames + 1,
                 end,
                 last_sequence: frame.last_sequence,
+                hash: frame.head,
             };
         }
         Ok(run)
@@ -640,7 +685,7 @@ impl Places {
         &self,
         disk: &D,
         stock: &Stock,
-    ) -> Result<(u64, Option<PreviousEpoch>), TrailError> {
+    ) -> Result<(u64, Option<PreviousEpoch>, Option<chain::Head>), TrailError> {
         let file = EpochFile::new(&self.state);
         let latest = file
             .read(disk)
@@ -657,8 +702,11 @@ impl Places {
             last_at: None,
             stopped_in_order: false,
         };
-        let previous = stock.previous_epoch(disk, &self.segments);
-        Ok((latest + 1, previous.or((latest > 0).then_some(unrecorded))))
+        let (previous, head) = match stock.previous_epoch(disk, &self.segments) {
+            Some((previous, head)) => (Some(previous), head),
+            None => ((latest > 0).then_some(unrecorded), None),
+        };
+        Ok((latest + 1, previous, head))
     }
 }
 

@@ -1,25 +1,46 @@
-//! `conntrail verify`: what of the trail is intact, damaged or missing.
+//! `conntrail verify`: what of the trail is intact, damaged, missing or changed.
 
 use super::recorded_in;
+use record::RecordId;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use trail::{EpochReport, Report, Warning};
+use trail::{
+    AnchorVerdict, BreakKind, ChainBreak, ChainReport, EpochReport, Head, Report, Warning,
+};
 
-/// Reads everything and reports; the exit code is 1 when something is damaged or missing without
-/// having been declared.
+/// What `conntrail verify` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A head that an earlier run wrote and that was kept where nobody could change it: are the
+    /// records up to there still the same?
+    #[arg(long = "anchor", value_name = "EPOCH:SEQUENCE:HEX")]
+    anchors: Vec<Head>,
+}
+
+/// Something is damaged or missing without having been declared, or an anchor could not be
+/// checked.
+const INCOMPLETE: u8 = 1;
+
+/// Something was changed, or taken out, by more than a fault.
+const CHANGED: u8 = 3;
+
+/// Reads everything and reports. The exit code is 0 when all is there and every anchor holds,
+/// [`INCOMPLETE`] or [`CHANGED`] when not.
 ///
 /// # Errors
 /// When nothing was recorded there, or the folder cannot be read.
-pub(crate) fn run(state_dir: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let segments = recorded_in(state_dir)?;
-    let report = trail::verify(&segments)?;
+    let report = trail::verify_anchored(&segments, &arguments.anchors)?;
     let mut out = io::stdout().lock();
     print(&report, &segments, &mut out)?;
-    Ok(if report.is_complete() {
+    Ok(if !report.looks_untouched() {
+        ExitCode::from(CHANGED)
+    } else if report.is_complete() && report.anchors_hold() {
         ExitCode::SUCCESS
     } else {
-        ExitCode::FAILURE
+        ExitCode::from(INCOMPLETE)
     })
 }
 
@@ -43,6 +64,12 @@ pub(super) fn print(report: &Report, segments: &Path, out: &mut impl Write) -> a
     for damaged in &report.damaged {
         writeln!(out, "  DAMAGED  {}", query::Hole::Damaged(damaged.clone()))?;
     }
+    if !report.damaged.is_empty() {
+        writeln!(
+            out,
+            "  (wrong checksums, as faults and cut off writes leave them)"
+        )?;
+    }
     for missing in &report.undeclared {
         writeln!(out, "  MISSING  {}", query::Hole::Missing(*missing))?;
     }
@@ -62,11 +89,105 @@ pub(super) fn print(report: &Report, segments: &Path, out: &mut impl Write) -> a
         "Not everything is there: see the lines above."
     };
     writeln!(out, "{verdict}")?;
-    writeln!(
-        out,
-        "Checksums find faults, not edits: this does not show that nobody changed the files."
-    )?;
+    print_chain(&report.chain, out)
+}
+
+/// What the hashes say, and no more than that.
+fn print_chain(chain: &ChainReport, out: &mut impl Write) -> anyhow::Result<()> {
+    for broken in &chain.breaks {
+        writeln!(out, "  CHANGED  {}", broken_words(broken))?;
+    }
+    if chain.unchecked > 0 {
+        let unchecked = chain.unchecked;
+        writeln!(
+            out,
+            "  {unchecked} records could not be checked for changes, because what they follow is \
+             damaged or gone"
+        )?;
+    }
+    if chain.unchained > 0 {
+        let unchained = chain.unchained;
+        writeln!(
+            out,
+            "  {unchained} records are from before there were hashes; nothing shows whether \
+             they were changed"
+        )?;
+    }
+    for (head, verdict) in &chain.anchors {
+        writeln!(
+            out,
+            "  anchor {}:{}: {}",
+            head.epoch,
+            head.sequence,
+            anchor_words(*verdict)
+        )?;
+    }
+    if !chain.breaks.is_empty() {
+        writeln!(
+            out,
+            "This looks like an edit and not like a fault: the checksums are right, the hashes are \
+             not."
+        )?;
+    } else if !chain.anchors.iter().any(|(_, verdict)| holds(*verdict)) {
+        writeln!(
+            out,
+            "Nothing shows that anybody changed the files; but whoever may write them could have \
+             made all hashes anew. Only a head that was kept elsewhere (--anchor) shows more."
+        )?;
+    } else {
+        writeln!(
+            out,
+            "Records that an anchor vouches for are what they were when it was taken; of later \
+             ones the hashes show only that nobody changed them carelessly."
+        )?;
+    }
+    if let Some(last) = chain.stretches.last() {
+        writeln!(out, "head {}", last.last)?;
+    }
     Ok(())
+}
+
+fn holds(verdict: AnchorVerdict) -> bool {
+    matches!(verdict, AnchorVerdict::Holds { .. })
+}
+
+fn broken_words(broken: &ChainBreak) -> String {
+    let ChainBreak {
+        first: RecordId { epoch, sequence },
+        last_sequence,
+        kind,
+    } = broken;
+    let range = if sequence == last_sequence {
+        format!("record {sequence} of epoch {epoch}")
+    } else {
+        format!("records {sequence} to {last_sequence} of epoch {epoch}")
+    };
+    match kind {
+        BreakKind::Changed => format!("{range}, or what is right before: their hash is another"),
+        BreakKind::Removed => format!("{range}: taken out, and nothing is damaged there"),
+        BreakKind::CutOff => format!("{range}: cut off, as the next epoch knows of them"),
+        BreakKind::Added => format!("{range}: added after the end that the next epoch knows"),
+        BreakKind::OtherBefore => format!("{range}: what is before has another hash"),
+        BreakKind::OtherMachine => format!("{range}: the segment names another machine"),
+    }
+}
+
+fn anchor_words(verdict: AnchorVerdict) -> String {
+    match verdict {
+        AnchorVerdict::Holds { first } => format!(
+            "holds; nothing changed from record {} of epoch {} up to it",
+            first.sequence, first.epoch
+        ),
+        AnchorVerdict::Contradicted => "DOES NOT HOLD; what it covers was changed".to_owned(),
+        AnchorVerdict::Unproven => {
+            "cannot be checked, because what its record follows is damaged or gone".to_owned()
+        }
+        AnchorVerdict::NoHead => "is no head: none was ever taken after that record".to_owned(),
+        AnchorVerdict::Beyond => {
+            "DOES NOT HOLD; the trail ends before its record, which was there".to_owned()
+        }
+        AnchorVerdict::Gone => "cannot be checked, because its record is gone".to_owned(),
+    }
 }
 
 fn print_epoch(epoch: &EpochReport, out: &mut impl Write) -> anyhow::Result<()> {

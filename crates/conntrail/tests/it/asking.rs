@@ -126,6 +126,40 @@ fn damage_is_found_by_verify_and_told_by_queries() {
 }
 
 #[test]
+fn verify_compares_with_a_head_that_was_kept() {
+    let office = Office::kept();
+    let state = office.folder.path().to_str().unwrap();
+    let report = stdout(&["--state-dir", state, "verify"]);
+    assert!(
+        report.contains("Only a head that was kept elsewhere"),
+        "{report}"
+    );
+    let head = report
+        .lines()
+        .last()
+        .unwrap()
+        .strip_prefix("head ")
+        .unwrap();
+    let report = stdout(&["--state-dir", state, "verify", "--anchor", head]);
+    assert!(
+        report.contains("holds; nothing changed from record 1 of"),
+        "{report}"
+    );
+    let digit = if head.ends_with('0') { "1" } else { "0" };
+    let other = format!("{}{digit}", &head[..head.len() - 1]);
+    let output = run(&["--state-dir", state, "verify", "--anchor", &other]);
+    assert_eq!(output.status.code(), Some(3));
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        report.contains("DOES NOT HOLD; what it covers was changed"),
+        "{report}"
+    );
+    let nonsense = run(&["--state-dir", state, "verify", "--anchor", "1:2:3"]);
+    let complaint = String::from_utf8(nonsense.stderr).unwrap();
+    assert!(complaint.contains("not EPOCH:SEQUENCE:HEX"), "{complaint}");
+}
+
+#[test]
 fn settings_are_shown_as_a_file_with_their_origins() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");

@@ -4,7 +4,7 @@ use crate::helpers::*;
 use record::RecordId;
 use std::collections::BTreeSet;
 use trail::testing::MemoryDisk;
-use trail::{Flushed, SegmentRange, WriterOptions};
+use trail::{Flushed, ReadOptions, SegmentRange, WriterOptions, verify_on};
 
 /// What was promised before the power went.
 #[derive(Default)]
@@ -120,6 +120,7 @@ fn check_after(disk: &MemoryDisk, promises: &Promises) {
             .all(|id| everything.records.contains_key(id))
     );
 
+    assert_unbroken(disk);
     let mut writer = open(disk, tight()).unwrap();
     let epoch = writer.epoch();
     let latest = promises.epochs.last().copied().unwrap_or(0);
@@ -153,6 +154,17 @@ fn write_more(writer: &mut Writer, disk: &MemoryDisk, before: &Findings) {
         .chain(ids(writer.epoch(), 1..=2))
         .collect();
     assert_eq!(now.ids(), expected);
+    assert_unbroken(disk);
+}
+
+/// A crash is no edit.
+fn assert_unbroken(disk: &MemoryDisk) {
+    let everything = ReadOptions {
+        unpublished_too: true,
+        ..ReadOptions::default()
+    };
+    let chain = verify_on(disk.clone(), &dir(), everything).unwrap().chain;
+    assert_eq!(chain.breaks, []);
 }
 
 #[test]

@@ -250,7 +250,7 @@ fn strangers_are_named_and_left_alone() {
     disk.put(&dir().join("notes.txt"), b"hello");
     disk.put(&dir().join("e00000009-s000000000001.trail"), &original);
     let mut newer = original[..72].to_vec();
-    newer[8] = 2;
+    newer[8] = 3;
     newer[12..16].copy_from_slice(&76u32.to_le_bytes());
     newer.extend_from_slice(&crc32c::crc32c(&newer).to_le_bytes());
     disk.put(&dir().join("e00000010-s000000000001.trail"), &newer);
@@ -261,7 +261,7 @@ fn strangers_are_named_and_left_alone() {
     let expected = [
         Warning::Foreign(path("notes.txt")),
         Warning::Renamed(path("e00000009-s000000000001.trail")),
-        Warning::NewerFormat(path("e00000010-s000000000001.trail"), 2),
+        Warning::NewerFormat(path("e00000010-s000000000001.trail"), 3),
     ];
     assert_eq!(reader.warnings().cloned().collect::<Vec<_>>(), expected);
 }

@@ -186,3 +186,26 @@ pub(crate) fn ids(epoch: u64, sequences: impl IntoIterator<Item = u64>) -> Vec<R
         .map(|sequence| RecordId { epoch, sequence })
         .collect()
 }
+
+/// A directory of golden files, as a disk.
+pub(crate) fn golden(name: &str) -> MemoryDisk {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
+    let disk = MemoryDisk::new();
+    for (from, to) in [
+        (from.clone(), PathBuf::from(STATE)),
+        (from.join("trail"), dir()),
+    ] {
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            if entry.metadata().unwrap().is_file() {
+                disk.put(
+                    &to.join(entry.file_name()),
+                    &std::fs::read(entry.path()).unwrap(),
+                );
+            }
+        }
+    }
+    disk
+}

@@ -4,7 +4,7 @@ use crate::helpers::*;
 use record::RecordId;
 use std::io::ErrorKind;
 use trail::testing::MemoryDisk;
-use trail::{Dropped, TrailError, WriterOptions};
+use trail::{Dropped, ReadOptions, TrailError, WriterOptions, verify_on};
 
 /// Thirty records in groups of three, over several segments; flushes that fail are left to the
 /// next ones.
@@ -30,6 +30,13 @@ fn stubborn_run(disk: &MemoryDisk) -> Option<Writer> {
     Some(writer)
 }
 
+fn everything() -> ReadOptions {
+    ReadOptions {
+        unpublished_too: true,
+        ..ReadOptions::default()
+    }
+}
+
 #[test]
 fn failure_at_any_call_loses_and_repeats_nothing() {
     let healthy = MemoryDisk::new();
@@ -50,6 +57,10 @@ fn failure_at_any_call_loses_and_repeats_nothing() {
                     assert_eq!(found.ids(), ids(1, 1..=30), "call {call} for {count}");
                     assert_eq!(found.declared_lost(), 0);
                     assert!(found.damaged.iter().all(|damaged| damaged.offset > 0));
+                }
+                for disk in [&disk, &restarted] {
+                    let report = verify_on(disk.clone(), &dir(), everything()).unwrap();
+                    assert_eq!((report.chain.breaks, report.chain.unchecked), (vec![], 0));
                 }
             }
         }
