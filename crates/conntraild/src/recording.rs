@@ -205,6 +205,17 @@ impl Recorder {
         if self.trail.should_flush(now) {
             self.flush(clock::stamp());
         }
+        self.tend(now);
+    }
+
+    /// Lets the trail make old segments denser, which nobody waits for.
+    fn tend(&mut self, now: Mono) {
+        if self.disk_refuses || !self.trail.tend_timeout().is_some_and(|due| due <= now) {
+            return;
+        }
+        if let Err(error) = self.trail.tend(now) {
+            say(&format!("the trail could not be made denser: {error}"));
+        }
     }
 
     /// How long to wait for events before something else is due.
@@ -213,7 +224,9 @@ impl Recorder {
             .trail
             .poll_timeout()
             .unwrap_or(self.table.poll_timeout());
-        let due = due.min(self.table.poll_timeout());
+        let due = due
+            .min(self.table.poll_timeout())
+            .min(self.trail.tend_timeout().unwrap_or(due));
         Duration::from_nanos(due.since_ns(clock::mono())).min(POLICY_INTERVAL)
     }
 

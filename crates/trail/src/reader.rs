@@ -7,6 +7,7 @@ use crate::error::{Context, TrailError};
 use crate::format::{FrameHeader, HEAD_BYTES, Head, SegmentFront, SegmentName};
 use crate::index::RemoteNetwork;
 use crate::packing::Unpacker;
+use crate::rewrite::REWRITE_NAME;
 use crate::scan::{Damage, Scanner};
 use record::wire::WireError;
 use record::{Device, Record, RecordId, Wall, codec};
@@ -570,7 +571,7 @@ impl<D: Disk> TrailReader<D> {
             .is_file
             .then(|| SegmentName::parse(&entry.name))
             .flatten();
-        if name.is_none() && !matches!(entry.name.as_str(), HEAD_NAME | HEAD_NEW_NAME) {
+        if name.is_none() && !OURS.contains(&entry.name.as_str()) {
             self.warnings
                 .insert(Warning::Foreign(self.dir.join(&entry.name)));
         }
@@ -673,5 +674,8 @@ pub(crate) const HEAD_NAME: &str = "head";
 
 /// The same file before it has its name.
 pub(crate) const HEAD_NEW_NAME: &str = "head.new";
+
+/// Files in the directory that are no segments.
+const OURS: [&str; 3] = [HEAD_NAME, HEAD_NEW_NAME, REWRITE_NAME];
 
 const HEAD_ATTEMPTS: usize = 3;

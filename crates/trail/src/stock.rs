@@ -6,7 +6,7 @@ use crate::error::{Context, TrailError};
 use crate::format::{EPOCH_MAX, FrameHeader, SegmentFront, SegmentName};
 use crate::packing::Unpacker;
 use crate::scan::Scanner;
-use record::{NoticeKind, PreviousEpoch, Record, codec};
+use record::{NoticeKind, PreviousEpoch, Record, Wall, codec};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -32,6 +32,21 @@ pub(crate) struct Stock {
 pub(crate) struct Kept {
     pub(crate) bytes: u64,
     pub(crate) last_sequence: Option<u64>,
+    /// Nothing would be gained by writing it a second time, or nothing may be touched.
+    pub(crate) dense: bool,
+    /// When its last record was made, once somebody asked.
+    pub(crate) latest: Option<Wall>,
+}
+
+impl Kept {
+    pub(crate) fn new(bytes: u64, last_sequence: Option<u64>) -> Kept {
+        Kept {
+            bytes,
+            last_sequence,
+            dense: false,
+            latest: None,
+        }
+    }
 }
 
 impl Stock {
@@ -44,10 +59,7 @@ impl Stock {
         };
         let files = entries.iter().filter(|entry| entry.is_file);
         let segments = files.filter_map(|entry| {
-            let kept = Kept {
-                bytes: entry.bytes,
-                last_sequence: None,
-            };
+            let kept = Kept::new(entry.bytes, None);
             SegmentName::parse(&entry.name).map(|name| (name, kept))
         });
         Ok(Stock {
@@ -67,9 +79,51 @@ impl Stock {
         self.segments.values().map(|kept| kept.bytes).sum()
     }
 
+    /// The bytes of a segment that is kept.
+    pub(crate) fn bytes_of(&self, name: SegmentName) -> Option<u64> {
+        self.segments.get(&name).map(|kept| kept.bytes)
+    }
+
     /// The segments, oldest first.
     pub(crate) fn names(&self) -> impl DoubleEndedIterator<Item = SegmentName> {
         self.segments.keys().copied()
+    }
+
+    /// The newest segment that might be written a second time.
+    pub(crate) fn to_rewrite(&self, planned: &[SegmentName]) -> Option<SegmentName> {
+        let mut candidates = self.segments.iter().rev();
+        candidates
+            .find(|(name, kept)| !kept.dense && !planned.contains(name))
+            .map(|(name, _)| *name)
+    }
+
+    /// Takes note that a segment was written a second time, or is not to be.
+    pub(crate) fn rewritten(&mut self, name: SegmentName, bytes: Option<u64>) {
+        if let Some(kept) = self.segments.get_mut(&name) {
+            kept.dense = true;
+            kept.bytes = bytes.unwrap_or(kept.bytes);
+        }
+    }
+
+    /// The oldest segments of which all records were made before `wall`. A segment that tells no
+    /// time is as old as the one after it.
+    pub(crate) fn older_than<D: Disk>(
+        &mut self,
+        disk: &D,
+        dir: &Path,
+        wall: Wall,
+    ) -> Vec<SegmentName> {
+        let mut old = Vec::new();
+        for (name, kept) in &mut self.segments {
+            if kept.latest.is_none() {
+                kept.latest = Some(latest(disk, dir, *name).unwrap_or(Wall(i64::MIN)));
+            }
+            if kept.latest >= Some(wall) {
+                break;
+            }
+            old.push(*name);
+        }
+        old
     }
 
     /// The oldest segments, as many as must go to take `excess_bytes` away.
@@ -166,6 +220,18 @@ impl Stock {
 pub(crate) fn last_sequence<D: Disk>(disk: &D, dir: &Path, name: SegmentName) -> Option<u64> {
     let (header, _) = last_frame(open_segment(disk, dir, name)?)?;
     Some(header.last_sequence())
+}
+
+/// When the last record of a segment was made, by its frames; `None` when it has no frame.
+fn latest<D: Disk>(disk: &D, dir: &Path, name: SegmentName) -> Option<Wall> {
+    let mut scanner = open_segment(disk, dir, name)?;
+    scanner.front();
+    let mut latest = None;
+    while let Some(header) = scanner.next_header() {
+        latest = latest.max(Some(Wall(header.wall_max_ns)));
+        scanner.pass_unread(&header);
+    }
+    latest
 }
 
 fn open_segment<D: Disk>(disk: &D, dir: &Path, name: SegmentName) -> Option<Scanner<D::File>> {

@@ -9,6 +9,7 @@ use crate::format::{
     DEVICE_BYTES_MAX, EPOCH_MAX, HEAD_BYTES, Head, SegmentFacts, SegmentName, segment_header,
 };
 use crate::reader::{HEAD_NAME, HEAD_NEW_NAME};
+use crate::rewrite::{Progress, REWRITE_NAME, Rewrite};
 use crate::stock::{self, Kept, SegmentRange, Stock};
 use record::{Device, Mono, PreviousEpoch, Record, RecordId, Stamp, Wall, codec};
 use std::io::ErrorKind;
@@ -32,6 +33,12 @@ pub struct WriterOptions {
     pub pending_max_bytes: usize,
     /// Level of zstd.
     pub compression_level: i32,
+    /// Nanoseconds after which records are deleted even where there is room; `None` for never.
+    /// What goes is whole segments, so some stay until the last of their segment is as old.
+    pub age_max_ns: Option<u64>,
+    /// How much of old segments [`TrailWriter::tend`] may copy in one call, in bytes; zero for
+    /// never.
+    pub rewrite_bytes: u64,
 }
 
 impl WriterOptions {
@@ -45,6 +52,8 @@ impl WriterOptions {
             flush_bytes: 4 << 20,
             pending_max_bytes: 16 << 20,
             compression_level: 1,
+            age_max_ns: None,
+            rewrite_bytes: 64 << 10,
         }
     }
 }
@@ -67,6 +76,17 @@ pub struct Flushed {
     /// What did not work, though no record depends on it: publishing, or deleting old segments.
     /// It is tried again.
     pub trouble: Option<TrailError>,
+}
+
+/// A segment that was written a second time, with the same records and chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// Which.
+    pub segment: SegmentName,
+    /// How many bytes it had.
+    pub bytes_before: u64,
+    /// How many it has.
+    pub bytes_after: u64,
 }
 
 /// Records that could not be kept.
@@ -110,6 +130,9 @@ pub struct TrailWriter<D: Disk = RealDisk> {
     dropped: u64,
     last_flush_at: Stamp,
     not_before: Mono,
+    rewrite: Option<Rewrite<D::File>>,
+    /// When to look for something to rewrite again.
+    tend_at: Mono,
     _lock: D::Lock,
 }
 
@@ -216,8 +239,12 @@ impl<D: Disk> TrailWriter<D> {
             dropped: 0,
             last_flush_at: now,
             not_before: Mono(0),
+            rewrite: None,
+            tend_at: Mono(0),
             _lock: lock,
         };
+        // What a crash left of a rewrite is of no use, and no harm where it cannot be removed.
+        let _ = writer.disk.remove(&writer.places.rewrite());
         writer.publish();
         Ok(writer)
     }
@@ -311,8 +338,32 @@ impl<D: Disk> TrailWriter<D> {
     /// which [`TrailWriter::poll_timeout`] then gives the disk an interval's rest.
     pub fn flush(&mut self, now: Stamp) -> Result<Flushed, TrailError> {
         self.save(now)?;
-        self.plan_eviction();
+        self.plan_eviction(now.wall);
         Ok(std::mem::take(&mut self.news))
+    }
+
+    /// Writes an old segment of many small frames a second time, densely, a little with each call;
+    /// to be called when there is nothing else to do. Says which one was finished, if one was.
+    ///
+    /// # Errors
+    /// When the disk refuses. The segment is as it was, and is tried again after a minute.
+    pub fn tend(&mut self, now: Mono) -> Result<Option<Rewritten>, TrailError> {
+        if self.options.rewrite_bytes == 0 || now < self.tend_at {
+            return Ok(None);
+        }
+        self.tend_at = now.plus_ns(TEND_PAUSE_NS);
+        let tended = self.rewrite_some();
+        if tended.is_err() {
+            self.abandon_rewrite();
+            self.tend_at = now.plus_ns(TEND_AFTER_ERROR_NS);
+        }
+        tended
+    }
+
+    /// When [`TrailWriter::tend`] has something to do again; `None` when it never has.
+    pub fn tend_timeout(&self) -> Option<Mono> {
+        let something = self.rewrite.is_some() || self.stock.to_rewrite(&self.planned).is_some();
+        (self.options.rewrite_bytes > 0 && something).then_some(self.tend_at)
     }
 
     /// Flushes for the last time, plans no eviction, as nobody could declare it any more, and
@@ -326,6 +377,71 @@ impl<D: Disk> TrailWriter<D> {
             head.sync().context("sync", &self.places.head())?;
         }
         Ok(std::mem::take(&mut self.news))
+    }
+
+    fn rewrite_some(&mut self) -> Result<Option<Rewritten>, TrailError> {
+        let Some(mut rewrite) = self
+            .rewrite
+            .take()
+            .map_or_else(|| self.begin_rewrite(), |it| Ok(Some(it)))?
+        else {
+            return Ok(None);
+        };
+        let name = rewrite.name();
+        match rewrite.step(self.options.rewrite_bytes)? {
+            Progress::More => self.rewrite = Some(rewrite),
+            Progress::Unfit(_) => {
+                self.stock.rewritten(name, None);
+                self.abandon_rewrite();
+            }
+            Progress::Copied(bytes) => return self.replace(&rewrite, bytes),
+        }
+        Ok(None)
+    }
+
+    fn begin_rewrite(&mut self) -> Result<Option<Rewrite<D::File>>, TrailError> {
+        let Some(name) = self.stock.to_rewrite(&self.planned) else {
+            return Ok(None);
+        };
+        let path = self.places.segments.join(name.to_string());
+        let begun = Rewrite::begin(&self.disk, path, name, &self.places.rewrite())?;
+        if begun.is_err() {
+            self.stock.rewritten(name, None);
+        }
+        Ok(begun.ok())
+    }
+
+    /// Lets the copy take the place of the segment, unless that is to go, or is gone, by now.
+    fn replace(
+        &mut self,
+        rewrite: &Rewrite<D::File>,
+        bytes: u64,
+    ) -> Result<Option<Rewritten>, TrailError> {
+        let name = rewrite.name();
+        let Some(before) = self
+            .stock
+            .bytes_of(name)
+            .filter(|_| !self.planned.contains(&name))
+        else {
+            self.abandon_rewrite();
+            return Ok(None);
+        };
+        if !rewrite.replace(&self.disk, &self.places.segments)? {
+            self.abandon_rewrite();
+            return Ok(None);
+        }
+        self.stock.rewritten(name, Some(bytes));
+        Ok(Some(Rewritten {
+            segment: name,
+            bytes_before: before,
+            bytes_after: bytes,
+        }))
+    }
+
+    fn abandon_rewrite(&mut self) {
+        self.rewrite = None;
+        // The next one empties it, where it cannot be removed.
+        let _ = self.disk.remove(&self.places.rewrite());
     }
 
     fn save(&mut self, now: Stamp) -> Result<(), TrailError> {
@@ -387,13 +503,7 @@ impl<D: Disk> TrailWriter<D> {
             ..
         }) = self.current.take()
         {
-            self.stock.add(
-                name,
-                Kept {
-                    bytes,
-                    last_sequence,
-                },
-            );
+            self.stock.add(name, Kept::new(bytes, last_sequence));
         }
     }
 
@@ -550,10 +660,7 @@ impl<D: Disk> TrailWriter<D> {
         let current = self.current.take().expect("a segment was written");
         self.head = None;
         if let Some(last_sequence) = current.last_sequence {
-            let kept = Kept {
-                bytes: current.bytes,
-                last_sequence: Some(last_sequence),
-            };
+            let kept = Kept::new(current.bytes, Some(last_sequence));
             self.stock.add(current.name, kept);
         }
         self.reconcile();
@@ -622,12 +729,19 @@ impl<D: Disk> TrailWriter<D> {
     }
 
     /// Plans what must go to come back within the quota.
-    fn plan_eviction(&mut self) {
-        if !self.planned.is_empty() || self.excess_bytes() == 0 {
+    fn plan_eviction(&mut self, now: Wall) {
+        if !self.planned.is_empty() {
             return;
         }
-        self.reconcile();
-        for name in self.stock.oldest(self.excess_bytes()) {
+        let mut leaving = self.too_old(now);
+        if self.excess_bytes() > 0 || !leaving.is_empty() {
+            self.reconcile();
+        }
+        let oldest = self.stock.oldest(self.excess_bytes());
+        if oldest.len() > leaving.len() {
+            leaving = oldest;
+        }
+        for name in leaving {
             match self.range_on_disk(name) {
                 Some(range) => {
                     self.planned.push(name);
@@ -638,6 +752,16 @@ impl<D: Disk> TrailWriter<D> {
             }
         }
         self.planned_until = self.batch.next_sequence() - 1 + self.news.evicting.len() as u64;
+    }
+
+    fn too_old(&mut self, now: Wall) -> Vec<SegmentName> {
+        let Some(age_max_ns) = self.options.age_max_ns else {
+            return Vec::new();
+        };
+        let age_max_ns = i64::try_from(age_max_ns).unwrap_or(i64::MAX);
+        let bound = Wall(now.0.saturating_sub(age_max_ns));
+        self.stock
+            .older_than(&self.disk, &self.places.segments, bound)
     }
 
     fn excess_bytes(&self) -> u64 {
@@ -659,6 +783,10 @@ impl<D: Disk> TrailWriter<D> {
 impl Places {
     fn head(&self) -> PathBuf {
         self.segments.join(HEAD_NAME)
+    }
+
+    fn rewrite(&self) -> PathBuf {
+        self.segments.join(REWRITE_NAME)
     }
 
     fn lock<D: Disk>(&self, disk: &D) -> Result<D::Lock, TrailError> {
@@ -724,6 +852,10 @@ fn device_bytes(device: &Device) -> Vec<u8> {
     }
     bytes
 }
+
+/// So that copying takes a small part of a core at most.
+const TEND_PAUSE_NS: u64 = 1_000_000_000;
+const TEND_AFTER_ERROR_NS: u64 = 60_000_000_000;
 
 /// How often a segment may vanish within one flush before that is an error.
 const VANISHED_ATTEMPTS: u32 = 3;

@@ -10,4 +10,5 @@ mod follow;
 mod helpers;
 mod real;
 mod refusal;
+mod rewrite;
 mod roundtrip;
