@@ -210,7 +210,7 @@ impl Recorder {
 
     /// Lets the trail make old segments denser, which nobody waits for.
     fn tend(&mut self, now: Mono) {
-        if self.disk_refuses || !self.trail.tend_timeout().is_some_and(|due| due <= now) {
+        if self.disk_refuses || self.trail.tend_timeout().is_none_or(|due| due > now) {
             return;
         }
         if let Err(error) = self.trail.tend(now) {

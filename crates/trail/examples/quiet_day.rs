@@ -1,8 +1,8 @@
 //! How many bytes a record takes on a machine with little to do, before and after its segments
 //! were written a second time.
 //!
-//! `quiet_day DIR [RECORDS]`: a day of made-up records, seven a minute in bursts of one to five, each
-//! burst synced by itself, as a recorder does.
+//! `quiet_day DIR [RECORDS]`: a day of made-up records, seven a minute in bursts of one to five,
+//! each burst synced by itself, as a recorder does.
 
 use record::sample::{self, Random};
 use record::{Mono, Stamp, Wall};

@@ -24,7 +24,7 @@
 //! <state>/trail/e00000007-s000000000001.trail     a segment: its epoch and first sequence
 //! ```
 //!
-//! Every byte of these is specified in `docs/specs/trail.md`, for readers in other languages too.
+//! `docs/specs/trail.md` specifies every byte of these, for readers in other languages too.
 //!
 //! # In what order
 //!

@@ -1,8 +1,8 @@
 //! What some tests need beyond Rust, and how they get it.
 //!
 //! A test says its need twice: in the reason why it is ignored, for the reader, and in the name of
-//! a module on its path (`schema`, `apple`, `kernel`, `clang`, `macos`, `bundle`, `release`), for
-//! this runner.
+//! a module on its path (`schema`, `python`, `apple`, `kernel`, `clang`, `macos`, `bundle`,
+//! `release`), for this runner.
 
 use crate::bpf;
 use crate::bundle;
@@ -31,6 +31,8 @@ pub(crate) enum Need {
     Kernel,
     /// The compiler of the kernel program.
     Clang,
+    /// Python, without any package.
+    Python,
     /// The programs as they are for macOS, and what they were linked with.
     Macos,
     /// The signed app and its package, as `cargo xtask bundle` makes them.
@@ -60,8 +62,9 @@ const CAP_BPF: u64 = 1 << 39;
 
 impl Need {
     /// All needs, in the order in which their tests run.
-    pub(crate) const ALL: [Need; 7] = [
+    pub(crate) const ALL: [Need; 8] = [
         Need::Schema,
+        Need::Python,
         Need::Apple,
         Need::Clang,
         Need::Macos,
@@ -75,6 +78,7 @@ impl Need {
         match self {
             Need::Schema => "schema",
             Need::Apple => "apple",
+            Need::Python => "python",
             Need::Kernel => "kernel",
             Need::Clang => "clang",
             Need::Macos => "macos",
@@ -104,7 +108,7 @@ impl Need {
     /// Whether the plain run leaves it out.
     pub(super) fn belongs_to_full(self) -> bool {
         match self {
-            Need::Schema => false,
+            Need::Schema | Need::Python => false,
             Need::Apple
             | Need::Kernel
             | Need::Clang
@@ -119,6 +123,9 @@ impl Need {
     pub(super) fn prepare(self, workspace: &Workspace) -> Result<Result<Variables, Missing>> {
         match self {
             Need::Schema => schema(workspace),
+            Need::Python => {
+                Ok(install::programs(&["python3"], &["python3"]).map(|()| Variables::new()))
+            }
             Need::Kernel => kernel(workspace),
             Need::Clang => Ok(bpf::prepare().map(|()| Variables::new())),
             Need::Apple => Ok(apple()),

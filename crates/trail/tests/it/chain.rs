@@ -458,3 +458,12 @@ fn version_1_is_read_without_a_chain_and_continued_with_one() {
     assert_eq!(report.chain.stretches, [stretch]);
     assert!(report.anchors_hold() && report.looks_untouched());
 }
+
+#[test]
+fn golden_folders_read_as_they_always_did() {
+    for name in ["v1", "v2"] {
+        let listing = golden(name).contents(&dir().join("listing.txt")).unwrap();
+        let listing = String::from_utf8(listing).unwrap();
+        assert_eq!(expected(&golden(name)), listing.lines().collect::<Vec<_>>());
+    }
+}

@@ -1,12 +1,14 @@
 //! Trails on a disk in memory, and what is in them.
 
 use record::{Device, Mono, RecordId, Stamp, Wall, sample};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use trail::testing::MemoryDisk;
 use trail::{
-    Damaged, Flushed, Missing, RawItem, ReadOptions, TrailError, TrailReader, TrailWriter,
-    WriterOptions, segments_dir,
+    BreakKind, Damaged, Flushed, Missing, RawItem, ReadOptions, TrailError, TrailReader,
+    TrailWriter, WriterOptions, segments_dir, verify_on,
 };
 
 pub(crate) const STATE: &str = "/state";
@@ -208,4 +210,39 @@ pub(crate) fn golden(name: &str) -> MemoryDisk {
         }
     }
     disk
+}
+
+/// What is in a disk, in the words of the second reader.
+pub(crate) fn expected(disk: &MemoryDisk) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (id, bytes) in read(disk).records {
+        let hash = Sha256::digest(&bytes)
+            .iter()
+            .fold(String::new(), |mut hex, byte| {
+                write!(hex, "{byte:02x}").unwrap();
+                hex
+            });
+        lines.push(format!("record {} {} {hash}", id.epoch, id.sequence));
+    }
+    let report = verify_on(disk.clone(), &dir(), ReadOptions::default()).unwrap();
+    for damaged in report.damaged {
+        lines.push(format!(
+            "damage {} {} {}",
+            damaged.segment, damaged.offset, damaged.bytes
+        ));
+    }
+    for broken in report.chain.breaks {
+        if broken.kind == BreakKind::Changed {
+            let (first, last) = (broken.first, broken.last_sequence);
+            lines.push(format!("changed {} {} {last}", first.epoch, first.sequence));
+        }
+    }
+    for stretch in report.chain.stretches {
+        let first = stretch.first;
+        lines.push(format!(
+            "stretch {}:{} {}",
+            first.epoch, first.sequence, stretch.last
+        ));
+    }
+    lines
 }
