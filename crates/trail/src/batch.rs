@@ -2,7 +2,7 @@
 
 use crate::chain::Hash;
 use crate::format::FRAME_RAW_MAX;
-use crate::index::Addresses;
+use crate::index::{Addresses, Remote};
 use crate::packing::{Frame, FrameFacts, Packer};
 use record::wire::push_varint;
 use record::{Mono, RecordId, Wall};
@@ -52,7 +52,13 @@ impl Batch {
     }
 
     /// Numbers a record and keeps its bytes; `None` when there is no room for it.
-    pub(crate) fn append(&mut self, bytes: &[u8], wall: Wall, now: Mono) -> Option<RecordId> {
+    pub(crate) fn append(
+        &mut self,
+        bytes: &[u8],
+        remote: Remote,
+        wall: Wall,
+        now: Mono,
+    ) -> Option<RecordId> {
         if bytes.len() > RECORD_BYTES_MAX || self.bytes() + bytes.len() > self.max_bytes {
             return None;
         }
@@ -60,7 +66,7 @@ impl Batch {
             self.seal();
         }
         self.open.push(bytes, wall);
-        self.addresses.note(bytes);
+        self.addresses.note_remote(remote);
         self.oldest_at.get_or_insert(now);
         let id = RecordId {
             epoch: self.epoch,

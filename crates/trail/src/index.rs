@@ -5,6 +5,7 @@
 //! about networks too.
 
 use crate::format::INDEX_MAX;
+use record::Record;
 use record::wire::{Fields, WireError};
 use std::net::IpAddr;
 
@@ -15,6 +16,34 @@ pub struct RemoteNetwork {
     pub address: IpAddr,
     /// How many of its first bits all addresses in it have; at most 32 or 128.
     pub prefix_length: u8,
+}
+
+/// The other side of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remote {
+    Address(IpAddr),
+    /// It is about no other side, or about one without an address.
+    None,
+    /// It cannot be told.
+    Unknown,
+}
+
+impl Remote {
+    pub(crate) fn of(record: &Record) -> Remote {
+        let address = match record {
+            Record::Connection(connection) => connection.remote.address,
+            Record::Notice(_) => None,
+        };
+        address.map_or(Remote::None, Remote::Address)
+    }
+
+    pub(crate) fn of_bytes(record: &[u8]) -> Remote {
+        match remote_address(record) {
+            Ok(Some(address)) => Remote::Address(address),
+            Ok(None) => Remote::None,
+            Err(_) => Remote::Unknown,
+        }
+    }
 }
 
 /// The addresses of the frame that is being filled.
@@ -38,10 +67,14 @@ impl Addresses {
 
     /// Takes note of a record by its canonical bytes.
     pub(crate) fn note(&mut self, record: &[u8]) {
-        match remote_address(record) {
-            Ok(Some(address)) => self.add(address),
-            Ok(None) => {}
-            Err(_) => self.unknown = true,
+        self.note_remote(Remote::of_bytes(record));
+    }
+
+    pub(crate) fn note_remote(&mut self, remote: Remote) {
+        match remote {
+            Remote::Address(address) => self.add(address),
+            Remote::None => {}
+            Remote::Unknown => self.unknown = true,
         }
     }
 
@@ -177,7 +210,7 @@ const SLOTS_MIN: usize = 1 << 11;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{Record, codec, sample};
+    use record::{codec, sample};
 
     fn remotes(records: &[Record]) -> Vec<IpAddr> {
         let remotes = records.iter().filter_map(|record| match record {
@@ -220,6 +253,15 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn bytes_tell_of_the_same_other_side_as_the_record() {
+        for record in sample::records(3, 2_000) {
+            let mut bytes = Vec::new();
+            codec::encode(&record, &mut bytes);
+            assert_eq!(Remote::of_bytes(&bytes), Remote::of(&record));
         }
     }
 

@@ -8,6 +8,7 @@ use crate::error::{Context, TrailError};
 use crate::format::{
     DEVICE_BYTES_MAX, EPOCH_MAX, HEAD_BYTES, Head, SegmentFacts, SegmentName, segment_header,
 };
+use crate::index::Remote;
 use crate::reader::{HEAD_NAME, HEAD_NEW_NAME};
 use crate::rewrite::{Progress, REWRITE_NAME, Rewrite};
 use crate::stock::{self, Kept, SegmentRange, Stock};
@@ -295,14 +296,24 @@ impl<D: Disk> TrailWriter<D> {
         let mut bytes = std::mem::take(&mut self.record_bytes);
         bytes.clear();
         self.encoder.encode(record, &mut bytes);
-        let id = self.append_encoded(&bytes, record.at().wall, now);
+        let id = self.append_bytes(&bytes, Remote::of(record), record.at().wall, now);
         self.record_bytes = bytes;
         id
     }
 
     /// Takes a record that is encoded already; `wall` is when it was made.
     pub fn append_encoded(&mut self, bytes: &[u8], wall: Wall, now: Mono) -> Option<RecordId> {
-        let id = self.batch.append(bytes, wall, now);
+        self.append_bytes(bytes, Remote::of_bytes(bytes), wall, now)
+    }
+
+    fn append_bytes(
+        &mut self,
+        bytes: &[u8],
+        remote: Remote,
+        wall: Wall,
+        now: Mono,
+    ) -> Option<RecordId> {
+        let id = self.batch.append(bytes, remote, wall, now);
         if id.is_none() {
             self.dropped += 1;
             let first = Dropped {

@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// How many connections each run makes; each has two ends, both recorded.
     #[arg(long, default_value_t = 20_000)]
     connections: usize,
+    /// Also what SQLite and redb take for the same job as the trail; builds both.
+    #[arg(long)]
+    compare: bool,
 }
 
 /// One measurement.
@@ -32,7 +35,7 @@ pub(crate) struct Options {
 enum Name {
     /// Processor time for one recorded end of a connection.
     Cost,
-    /// Records a second into the trail, and bytes a record.
+    /// Records a second into the trail, and bytes a record; also on a quiet day.
     Trail,
     /// Memory of the recorder with 10,000 connections open.
     Memory,
@@ -57,7 +60,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     for name in names {
         match name {
             Name::Cost => cost::run(&Stage::build(workspace)?, options)?,
-            Name::Trail => trail::run(workspace)?,
+            Name::Trail => trail::run(workspace, options.compare)?,
             Name::Memory => memory::run(&Stage::build(workspace)?)?,
             Name::Verdict => verdict::run(workspace)?,
         }

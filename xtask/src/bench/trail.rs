@@ -10,16 +10,16 @@ use std::process::Command;
 const ROUNDS: usize = 7;
 const RECORDS: usize = 1_000_000;
 
-/// Runs the trail's own measuring program some times and prints the median of each figure.
-pub(super) fn run(workspace: &Workspace) -> Result<()> {
-    let arguments = [
-        "build",
-        "--release",
-        "-p",
-        "trail",
-        "--example",
-        "throughput",
-    ];
+/// What a quiet machine records in a day.
+const QUIET_RECORDS: usize = 10_000;
+
+/// Fewer than for the trail alone: the others take far more of the disk.
+const COMPARED_RECORDS: usize = 500_000;
+
+/// Runs the trail's own measuring programs and prints the median of each figure; those of other
+/// stores too, if `compare`.
+pub(super) fn run(workspace: &Workspace, compare: bool) -> Result<()> {
+    let arguments = ["build", "--release", "-p", "trail", "--examples"];
     process::run(
         process::cargo()
             .current_dir(&workspace.root)
@@ -27,11 +27,36 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     )?;
     let mut figures: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for _ in 0..ROUNDS {
-        for (name, value) in parse(&measure(workspace)?)? {
+        let text = measure(workspace, "release/examples/throughput", RECORDS)?;
+        for (name, value) in parse(&text)? {
             figures.entry(name).or_default().push(value);
         }
     }
-    println!("trail: {RECORDS} made-up records, one thread, {ROUNDS} rounds");
+    let both = "write + read_raw cpu_us_per_record";
+    if let [Some(write), Some(read)] =
+        ["write", "read_raw"].map(|it| figures.get(&format!("{it} cpu_us_per_record")))
+    {
+        let sums = write
+            .iter()
+            .zip(read)
+            .map(|(write, read)| write + read)
+            .collect();
+        figures.insert(both.to_owned(), sums);
+    }
+    println!("trail: {RECORDS} made-up records, one thread, {ROUNDS} rounds, chain and index on");
+    print(figures);
+    println!("trail: {QUIET_RECORDS} made-up records of a quiet day");
+    print!(
+        "{}",
+        measure(workspace, "release/examples/quiet_day", QUIET_RECORDS)?
+    );
+    if compare {
+        compare_stores(workspace)?;
+    }
+    Ok(())
+}
+
+fn print(figures: BTreeMap<String, Vec<f64>>) {
     for (name, mut values) in figures {
         values.sort_by(f64::total_cmp);
         let (min, median, max) = (
@@ -39,20 +64,35 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
             values[values.len() / 2],
             values[values.len() - 1],
         );
-        println!("  {name:<32} min {min:>12.3}   median {median:>12.3}   max {max:>12.3}");
+        println!("  {name:<34} min {min:>12.3}   median {median:>12.3}   max {max:>12.3}");
     }
+}
+
+/// The same job done by other stores, in the same run.
+fn compare_stores(workspace: &Workspace) -> Result<()> {
+    let target = workspace.target.join("stores");
+    let mut build = process::cargo();
+    build
+        .args(["build", "--release", "--locked", "--manifest-path"])
+        .arg(workspace.root.join("xtask/stores/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target);
+    process::run(&mut build)?;
+    println!("stores: {COMPARED_RECORDS} made-up records in batches of 500, one thread");
+    let text = measure(workspace, "stores/release/stores", COMPARED_RECORDS)?;
+    print!("{text}");
     Ok(())
 }
 
-fn measure(workspace: &Workspace) -> Result<String> {
+fn measure(workspace: &Workspace, program: &str, records: usize) -> Result<String> {
     let folder = workspace.target.join("bench/trail");
     if folder.exists() {
         fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot empty {}", folder.display()))?;
     }
     fs::create_dir_all(&folder)?;
-    let program = workspace.target.join("release/examples/throughput");
-    process::read(Command::new(program).arg(folder).arg(RECORDS.to_string()))
+    let program = workspace.target.join(program);
+    process::read(Command::new(program).arg(folder).arg(records.to_string()))
 }
 
 /// Reads lines of `what: figure=value figure=value`, or `figure=value`.
