@@ -45,6 +45,8 @@ impl Recorder {
         let now = clock::stamp();
         let options = WriterOptions {
             segment_bytes: config.segment_bytes,
+            age_max_ns: (config.age_max_s > 0)
+                .then(|| config.age_max_s.saturating_mul(1_000_000_000)),
             ..WriterOptions::new(device.clone(), config.quota_bytes)
         };
         let mut trail = TrailWriter::open(state_dir, options, now)?;

@@ -41,6 +41,8 @@ pub struct Config {
     pub quota_bytes: u64,
     /// `trail.segment_bytes`
     pub segment_bytes: u64,
+    /// `trail.age_max_s`
+    pub age_max_s: u64,
     /// `privacy.policy_file`; empty where none is named.
     pub policy_file: String,
     /// `privacy.policy`; empty where there is none.
@@ -63,6 +65,7 @@ impl Default for Config {
             ledger_interval_s: 600,
             quota_bytes: 1 << 30,
             segment_bytes: 8 << 20,
+            age_max_s: 0,
             policy_file: String::new(),
             policy: String::new(),
         }
@@ -301,6 +304,12 @@ pub const SETTINGS: &[Setting] = &[
         about: "Bytes of one segment of the trail, after which the next begins.",
         show: |config| config.segment_bytes.to_string(),
         set: |config, value| number(value, 1 << 16, 1 << 30).map(|it| config.segment_bytes = it),
+    },
+    Setting {
+        key: "trail.age_max_s",
+        about: "Seconds after which records are deleted even where there is room; 0 for never.",
+        show: |config| config.age_max_s.to_string(),
+        set: |config, value| number(value, 0, CENTURY_S).map(|it| config.age_max_s = it),
     },
     Setting {
         key: "privacy.policy_file",

@@ -132,7 +132,9 @@ impl Disk for RealDisk {
             .recursive(true)
             .mode(DIR_MODE)
             .create(path)?;
-        fs::set_permissions(path, Permissions::from_mode(DIR_MODE))
+        // Where the folder around it hands its group on, so does this one.
+        let inherited = fs::metadata(path)?.permissions().mode() & SET_GROUP_ID;
+        fs::set_permissions(path, Permissions::from_mode(DIR_MODE | inherited))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -245,4 +247,5 @@ impl DiskFile for File {
 }
 
 const DIR_MODE: u32 = 0o750;
+const SET_GROUP_ID: u32 = 0o2000;
 const FILE_MODE: u32 = 0o640;

@@ -76,7 +76,7 @@ pub(super) fn print(report: &Report, segments: &Path, out: &mut impl Write) -> a
     if let Some(through) = report.evicted_through {
         writeln!(
             out,
-            "  evicted by quota, as declared: up to record {} of epoch {}",
+            "  evicted by quota or age, as declared: up to record {} of epoch {}",
             through.sequence, through.epoch
         )?;
     }

@@ -116,6 +116,26 @@ fn group_may_read_and_others_may_not() {
 }
 
 #[test]
+fn folder_that_hands_its_group_on_goes_on_doing_so() {
+    let state = tempdir().unwrap();
+    fs::set_permissions(state.path(), fs::Permissions::from_mode(0o2750)).unwrap();
+    let handed_on = fs::metadata(state.path()).unwrap().permissions().mode() & 0o2000;
+    let writer = TrailWriter::open(state.path(), options(), at(0)).unwrap();
+    drop(writer);
+    let made = fs::metadata(segments_dir(state.path()))
+        .unwrap()
+        .permissions()
+        .mode();
+    // macOS hands groups on without being told.
+    let expected = if cfg!(target_os = "linux") {
+        0o750 | handed_on
+    } else {
+        0o750
+    };
+    assert_eq!(made & 0o7777, expected);
+}
+
+#[test]
 fn second_writer_is_told_who_the_first_is() {
     let state = tempdir().unwrap();
     let writer = TrailWriter::open(state.path(), options(), at(0)).unwrap();
