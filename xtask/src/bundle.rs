@@ -394,7 +394,14 @@ fn make(
         extension: &read(&plan.files.extension_profile)?,
     };
     let output = &plan.output;
-    let unsigned = unsigned::write(workspace, programs, &plan.product(), &profiles, output)?;
+    let unsigned = unsigned::write(
+        workspace,
+        workspace,
+        programs,
+        &plan.product(),
+        &profiles,
+        output,
+    )?;
     let (Some(signer), Some(keys)) = (signer, &plan.keys) else {
         return Ok(());
     };

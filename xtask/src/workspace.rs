@@ -118,10 +118,10 @@ impl Workspace {
     }
 
     /// The same workspace, with its tree and what is built from it elsewhere.
-    pub(crate) fn moved(&self, root: PathBuf) -> Workspace {
+    pub(crate) fn moved(&self, root: PathBuf, target: PathBuf) -> Workspace {
         Workspace {
-            target: root.join("target"),
             root,
+            target,
             version: self.version.clone(),
             members: self.members.clone(),
             graph: self.graph.clone(),

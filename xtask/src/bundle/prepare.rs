@@ -64,10 +64,10 @@ fn options(variant: Variant, bundles: &Path) -> Options {
 
 /// What is not signed does not depend on where it was built.
 fn build_again(workspace: &Workspace, bundles: &Path, signer: &Signer) -> Result<()> {
-    let elsewhere = workspace.tools("another-place")?.join("tree");
-    // What was built there last time saves nothing: its sources are new files.
-    workspace.copy_sources(&elsewhere)?;
-    let second = workspace.moved(elsewhere);
+    let elsewhere = workspace.tools("another-place")?;
+    let tree = elsewhere.join("tree");
+    workspace.copy_sources(&tree)?;
+    let second = workspace.moved(tree, elsewhere.join("target"));
     let programs = Programs::build(workspace, &second)?;
     let variant = Variant::DeveloperId;
     let mut options = options(variant, bundles);
@@ -81,6 +81,13 @@ fn build_again(workspace: &Workspace, bundles: &Path, signer: &Signer) -> Result
         app: &embedded(&app)?,
         extension: &embedded(&extension)?,
     };
-    unsigned::write(&second, &programs, &plan.product(), &profiles, &plan.output)?;
+    unsigned::write(
+        workspace,
+        &second,
+        &programs,
+        &plan.product(),
+        &profiles,
+        &plan.output,
+    )?;
     Ok(())
 }

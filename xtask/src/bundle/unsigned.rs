@@ -53,8 +53,11 @@ impl Programs {
 }
 
 /// Writes the app as it is before it is signed, and what accompanies it; returns the app's folder.
+///
+/// The programs were built from `sources` with the tools that `workspace` keeps.
 pub(super) fn write(
     workspace: &Workspace,
+    sources: &Workspace,
     programs: &Programs,
     product: &Product<'_>,
     profiles: &Profiles<'_>,
@@ -63,7 +66,7 @@ pub(super) fn write(
     let Product {
         identity, version, ..
     } = *product;
-    let shipped = shipped(workspace)?;
+    let shipped = shipped(workspace, sources)?;
     let notices = notices::write(&shipped)?;
     output.write(NOTICES, notices.as_bytes())?;
     output.write("sbom.cdx.json", &sbom::write(&shipped, version, None))?;
@@ -120,12 +123,12 @@ pub(super) fn look_at(workspace: &Workspace, app: &Path, identity: &Identity) ->
 }
 
 /// What is in the programs: what cargo says, and what came with the tools.
-fn shipped(workspace: &Workspace) -> Result<Shipped> {
+fn shipped(workspace: &Workspace, sources: &Workspace) -> Result<Shipped> {
     let mut said = Vec::new();
     for triple in macos::triples() {
-        let mut metadata = cargo(workspace, "metadata");
+        let mut metadata = cargo(sources, "metadata");
         metadata.args(["--format-version", "1", "--filter-platform", triple]);
-        let mut tree = cargo(workspace, "tree");
+        let mut tree = cargo(sources, "tree");
         for program in [app::APP_PROGRAM, app::EXTENSION_PROGRAM] {
             tree.args(["--package", program]);
         }
@@ -137,7 +140,7 @@ fn shipped(workspace: &Workspace) -> Result<Shipped> {
         .iter()
         .map(|(metadata, tree)| Target { metadata, tree })
         .collect();
-    let lock = fs::read_to_string(workspace.root.join("Cargo.lock"))?;
+    let lock = fs::read_to_string(sources.root.join("Cargo.lock"))?;
     let roots = [app::APP_PROGRAM, app::EXTENSION_PROGRAM];
     Ok(Shipped::read(&targets, &lock, &roots, statics(workspace)?)?)
 }
