@@ -431,3 +431,45 @@ fn record_of_a_newer_version_is_reported_and_passed() {
     };
     assert_eq!(next.as_ref(), Some(close));
 }
+
+/// The first segment of a golden folder: its first `count` frames with the header before them, and
+/// the frame after those.
+fn golden_frames(name: &str, count: usize) -> (PathBuf, Vec<u8>, Vec<u8>) {
+    let disk = golden(name);
+    let path = segments(&disk).remove(0);
+    let bytes = disk.contents(&path).unwrap();
+    let starts: Vec<usize> = bytes
+        .windows(MARKER.len())
+        .enumerate()
+        .filter_map(|(at, window)| (window == MARKER).then_some(at))
+        .collect();
+    let [begin, end] = [starts[count], starts[count + 1]];
+    (path, bytes[..begin].to_vec(), bytes[begin..end].to_vec())
+}
+
+#[test]
+fn a_frame_of_another_version_than_its_segment_is_damage() {
+    for (version, other) in [("v1", "v2"), ("v2", "v1")] {
+        let (path, front, own) = golden_frames(version, 1);
+        let (_, _, foreign) = golden_frames(other, 1);
+        let found = |frame: &[u8]| {
+            let disk = MemoryDisk::new();
+            disk.put(&path, &[front.as_slice(), frame].concat());
+            write_groups(&mut open(&disk, options()).unwrap(), 1, 2, 2);
+            let found = read(&disk);
+            let of_first = found.records.keys().filter(|id| id.epoch == 1).count();
+            (of_first, found.damaged.len())
+        };
+        let (with_own, nothing) = found(&own);
+        let (with_foreign, damaged) = found(&foreign);
+        assert_eq!(
+            (nothing, damaged),
+            (0, 1),
+            "{version} with a frame of {other}"
+        );
+        assert!(
+            with_foreign < with_own,
+            "{version}: {with_foreign} of {with_own}"
+        );
+    }
+}
