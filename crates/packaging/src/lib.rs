@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod archive;
+pub mod build_id;
 pub mod credentials;
 pub mod inspect;
 pub mod notices;

@@ -9,7 +9,7 @@ use mdm::identity::Identity;
 use packaging::app::{self, Parts, Resource};
 use packaging::package::{self, Product, Script};
 use packaging::sbom::{self, Shipped, Static, Target};
-use packaging::{notices, universal};
+use packaging::{build_id, notices, universal};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,7 +37,10 @@ impl Programs {
             Err(missing) => bail!("{}; fix: {}", missing.reason, missing.fix),
         };
         let joined = slices.into_iter().map(|(name, files)| {
-            let files: Vec<Vec<u8>> = files.iter().map(|it| read(it)).collect::<Result<_>>()?;
+            let mut files: Vec<Vec<u8>> = files.iter().map(|it| read(it)).collect::<Result<_>>()?;
+            for file in &mut files {
+                build_id::settle(file).with_context(|| format!("{name} cannot be used"))?;
+            }
             let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
             let joined = universal::join(&files).with_context(|| format!("cannot join {name}"))?;
             Ok((name, joined))

@@ -153,6 +153,10 @@ impl Builder {
         cargo.env("MACOSX_DEPLOYMENT_TARGET", DEPLOYMENT_TARGET);
         cargo.envs(self.kit.iter().flat_map(Kit::environment));
         cargo.env("CARGO_ENCODED_RUSTFLAGS", nameless(workspace));
+        // Optimized in parts, the parts give each other's functions names that are others in every
+        // build; as a whole there is nothing to name.
+        cargo.env("CARGO_PROFILE_RELEASE_LTO", "fat");
+        cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
         cargo
     }
 }

@@ -58,9 +58,11 @@ mod bundle {
     use super::{copy, edit, files};
     use mdm::identity::{APP, EXTENSION, Identity};
     use mdm::jobs::JOBS;
+    use object::macho::CPU_TYPE_ARM64;
     use object::read::macho::{FatArch, MachOFatFile32};
     use packaging::credentials::{Signing, Variant};
     use packaging::inspect::{Expected, inspect};
+    use packaging::signature;
     use packaging::version::Version;
     use std::env;
     use std::fs::{self, Permissions};
@@ -149,6 +151,29 @@ mod bundle {
             let [a, b] = [&first, &second].map(|it| fs::read(it.join(file)).unwrap());
             assert!(a == b, "{file} differs");
         }
+    }
+
+    #[test]
+    #[ignore = "needs bundle: reads the app as it was before it was signed"]
+    fn the_linkers_own_signature_fits_the_unsigned_programs() {
+        let app = bundles().join("developer-id/unsigned/Conntrail.app");
+        let program = fs::read(app.join("Contents/MacOS/conntrail")).unwrap();
+        let head = MachOFatFile32::parse(program.as_slice()).unwrap();
+        // Only Apple's own processors ask the linker for a signature.
+        let slice = head
+            .arches()
+            .iter()
+            .find(|it| it.cputype() == CPU_TYPE_ARM64);
+        let slice = slice.unwrap().data(program.as_slice()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("A.app");
+        copy(&app, &bundle);
+        fs::write(bundle.join("Contents/MacOS/conntrail"), slice).unwrap();
+        fs::remove_dir_all(bundle.join("Contents/Library")).unwrap();
+        let (_, findings) = packaging::signature::verify_bundle(&bundle).unwrap();
+        let of_pages =
+            |it: &&signature::Finding| matches!(it.mistake, signature::Mistake::Page { .. });
+        assert_eq!(findings.iter().filter(of_pages).count(), 0, "{findings:#?}");
     }
 
     #[test]
