@@ -34,6 +34,9 @@ pub(super) const RULES: &[Rule] = &[
     ("provider", provider),
 ];
 
+/// Rust's library says this before it tells where a panic was, and a zero can follow by chance.
+const SENTENCE: &[u8] = b"tack backtrace:";
+
 /// Where the system keeps the libraries that anybody may use.
 const PUBLIC_PLACES: &[&str] = &["/usr/lib/", "/System/Library/Frameworks/"];
 
@@ -226,6 +229,9 @@ fn selectors(data: &[u8]) -> impl Iterator<Item = String> {
     let ends = ends.filter(|(_, pair)| *pair == b":\0").map(|(at, _)| at);
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
     let before = move |end: usize| {
+        if data[..=end].ends_with(SENTENCE) {
+            return String::new();
+        }
         let length = data[..=end]
             .iter()
             .rev()
@@ -245,6 +251,13 @@ fn contains(hay: &[u8], needle: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::workspace::Workspace;
+
+    #[test]
+    fn a_sentence_that_a_zero_follows_is_no_selector() {
+        let found = |data: &[u8]| selectors(data).collect::<Vec<_>>();
+        assert_eq!(found(b"stack backtrace:\0"), [""; 0]);
+        assert_eq!(found(b"a text and backtrace:\0"), ["backtrace:"]);
+    }
 
     fn allowed() -> Allowed {
         let mut allowed = Allowed::default();
