@@ -23,6 +23,7 @@ const SECOND: &str = "second";
 const READERS: &[(&str, &str)] = &[
     ("bsdtar", "libarchive-tools"),
     ("7z", "p7zip-full"),
+    ("cpio", "cpio"),
     ("openssl", "openssl"),
 ];
 
