@@ -64,6 +64,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("packaging", &["mdm"]),
+    // Not shipped: what it simulates is what it is built from.
+    ("sim", &["flow", "policy", "record", "trail"]),
     // Not shipped: the recorded office is made anonymous with the types that it is made of.
     ("xtask", &["flow", "mdm", "packaging", "record"]),
 ];

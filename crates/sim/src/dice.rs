@@ -1,0 +1,3 @@
+//! Chance, the same for the same seed.
+
+pub use record::sample::Random as Dice;
