@@ -7,7 +7,7 @@
 //! compressor fold the front of most records into one reference.
 //! A reader skips fields it does not know.
 
-use crate::wire::{Fields, Value, WireError, Writer};
+use crate::wire::{Fields, Run, Value, WireError, Writer};
 use crate::{
     Ancestor, AppCount, Attribution, BreakerCause, BreakerState, ByteQuality, CodeSignature,
     Confidence, Connection, ConnectionId, Coverage, Device, Direction, Ending, Endpoint,
@@ -36,6 +36,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, WireError> {
 #[derive(Debug, Default)]
 pub struct Encoder {
     processes: Slots<(Arc<Process>, Vec<u8>)>,
+    run: Run,
 }
 
 impl Encoder {
@@ -48,7 +49,10 @@ impl Encoder {
             }
             Record::Notice(notice) => writer.message(2, |body| write_notice(notice, body)),
         }
-        write_stamp(record.at(), 3, &mut writer);
+        let at = record.at();
+        self.run.uint(3, at.mono.0);
+        self.run.sint(4, wall_offset_ns(at));
+        self.run.finish(&mut writer);
     }
 
     /// The bytes of a process. The address only finds the slot; what is in it is compared.
@@ -196,49 +200,51 @@ fn write_connection(connection: &Connection, encoder: &mut Encoder, out: &mut Wr
     if let Some(process) = &connection.process {
         out.bytes(1, encoder.process(process));
     }
-    out.uint(2, connection.attribution.source.number());
-    out.uint(3, connection.attribution.confidence.number());
-    out.uint(4, connection.protocol.number().into());
-    out.uint(5, connection.direction.number());
-    out.uint_if(6, connection.network_namespace);
-    out.uint(7, connection.origin.number());
+    let run = &mut encoder.run;
+    run.uint(2, connection.attribution.source.number());
+    run.uint(3, connection.attribution.confidence.number());
+    run.uint(4, connection.protocol.number().into());
+    run.uint(5, connection.direction.number());
+    run.uint_if(6, connection.network_namespace);
+    run.uint(7, connection.origin.number());
     match connection.phase {
-        Phase::Open => out.uint(8, PHASE_OPEN),
-        Phase::Update => out.uint(8, PHASE_UPDATE),
+        Phase::Open => run.uint(8, PHASE_OPEN),
+        Phase::Update => run.uint(8, PHASE_UPDATE),
         Phase::Close(ending) => {
-            out.uint(8, PHASE_CLOSE);
-            out.uint(9, ending.outcome.number());
+            run.uint(8, PHASE_CLOSE);
+            run.uint(9, ending.outcome.number());
             if let Some(errno) = ending.errno {
-                out.sint(10, errno.into());
+                run.sint(10, errno.into());
             }
         }
     }
-    out.uint(11, connection.traffic.quality.number());
-    out.address_if(12, connection.remote.address);
-    out.uint_if(13, connection.remote.port);
-    out.address_if(14, connection.local.address);
-    out.uint_if(15, connection.local.port);
-    out.uint(16, connection.id.epoch);
-    out.uint(17, connection.id.ordinal);
-    write_measures(connection, out);
+    run.uint(11, connection.traffic.quality.number());
+    run.address_if(12, connection.remote.address);
+    run.uint_if(13, connection.remote.port);
+    run.address_if(14, connection.local.address);
+    run.uint_if(15, connection.local.port);
+    run.uint(16, connection.id.epoch);
+    run.uint(17, connection.id.ordinal);
+    write_measures(connection, run);
+    run.finish(out);
     write_late_identity(connection, encoder, out);
 }
 
-fn write_measures(connection: &Connection, out: &mut Writer<'_>) {
+fn write_measures(connection: &Connection, run: &mut Run) {
     let age_ns = |moment: Mono| connection.at.mono.0.wrapping_sub(moment.0) as i64;
     if let Some(opened) = connection.opened {
-        out.sint(18, age_ns(opened));
+        run.sint(18, age_ns(opened));
     }
     if let Some(established) = connection.established {
-        out.sint(19, age_ns(established));
+        run.sint(19, age_ns(established));
     }
-    out.uint_if(20, connection.traffic.bytes_out);
-    out.uint_if(21, connection.traffic.bytes_in);
-    out.uint_if(22, connection.traffic.packets_out);
-    out.uint_if(23, connection.traffic.packets_in);
-    out.uint_if(24, connection.rtt_us);
-    out.uint_if(25, connection.retransmits);
-    out.uint_if(26, connection.closer_pid);
+    run.uint_if(20, connection.traffic.bytes_out);
+    run.uint_if(21, connection.traffic.bytes_in);
+    run.uint_if(22, connection.traffic.packets_out);
+    run.uint_if(23, connection.traffic.packets_in);
+    run.uint_if(24, connection.rtt_us);
+    run.uint_if(25, connection.retransmits);
+    run.uint_if(26, connection.closer_pid);
 }
 
 /// What came after the measures were numbered.
@@ -554,7 +560,11 @@ fn read_ancestor(fields: Fields<'_>) -> Result<Ancestor, WireError> {
 /// to record until the clock is set.
 fn write_stamp(stamp: Stamp, field: u32, out: &mut Writer<'_>) {
     out.uint(field, stamp.mono.0);
-    out.sint(field + 1, stamp.wall.0.wrapping_sub(stamp.mono.0 as i64));
+    out.sint(field + 1, wall_offset_ns(stamp));
+}
+
+fn wall_offset_ns(stamp: Stamp) -> i64 {
+    stamp.wall.0.wrapping_sub(stamp.mono.0 as i64)
 }
 
 #[derive(Clone, Copy, Default)]

@@ -24,13 +24,8 @@ impl<'a> Writer<'a> {
     /// An unsigned number.
     #[inline]
     pub fn uint(&mut self, field: u32, value: u64) {
-        let mut both = [0; KEY_AND_VALUE_MAX];
-        let key_length = put_varint(&mut both, 0, u64::from(field) << 3 | KIND_VARINT);
-        let length = put_varint(&mut both, key_length, value);
-        // One copy of fixed length costs less than one append for each byte.
-        let start = self.out.len();
-        self.out.extend_from_slice(&both);
-        self.out.truncate(start + length);
+        self.key(field, KIND_VARINT);
+        self.varint(value);
     }
 
     /// An unsigned number that may be unknown.
@@ -44,7 +39,7 @@ impl<'a> Writer<'a> {
     /// A signed number, small where it is near zero.
     #[inline]
     pub fn sint(&mut self, field: u32, value: i64) {
-        self.uint(field, ((value << 1) ^ (value >> 63)) as u64);
+        self.uint(field, zigzag(value));
     }
 
     /// A byte string.
@@ -115,6 +110,87 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// A run of short fields, put together where no field asks for room of its own: that costs half of
+/// what it does to append each to a vector.
+#[derive(Debug)]
+pub(crate) struct Run {
+    bytes: [u8; RUN_BYTES],
+    length: usize,
+}
+
+impl Default for Run {
+    fn default() -> Run {
+        Run {
+            bytes: [0; RUN_BYTES],
+            length: 0,
+        }
+    }
+}
+
+impl Run {
+    /// Appends what was put in to `out`, and begins anew.
+    #[inline]
+    pub(crate) fn finish(&mut self, out: &mut Writer<'_>) {
+        out.out.extend_from_slice(&self.bytes[..self.length]);
+        self.length = 0;
+    }
+
+    /// As [`Writer::uint`].
+    #[inline(always)]
+    pub(crate) fn uint(&mut self, field: u32, value: u64) {
+        let room = self.room();
+        let key_length = put_varint(room, 0, u64::from(field) << 3 | KIND_VARINT);
+        let length = put_varint(room, key_length, value);
+        self.length += length;
+    }
+
+    /// As [`Writer::uint_if`].
+    #[inline(always)]
+    pub(crate) fn uint_if(&mut self, field: u32, value: Option<impl Into<u64>>) {
+        if let Some(value) = value {
+            self.uint(field, value.into());
+        }
+    }
+
+    /// As [`Writer::sint`].
+    #[inline(always)]
+    pub(crate) fn sint(&mut self, field: u32, value: i64) {
+        self.uint(field, zigzag(value));
+    }
+
+    /// As [`Writer::address_if`].
+    #[inline(always)]
+    pub(crate) fn address_if(&mut self, field: u32, value: Option<IpAddr>) {
+        match value {
+            Some(IpAddr::V4(address)) => self.few_bytes(field, &address.octets()),
+            Some(IpAddr::V6(address)) => self.few_bytes(field, &address.octets()),
+            None => {}
+        }
+    }
+
+    #[inline(always)]
+    fn few_bytes<const N: usize>(&mut self, field: u32, value: &[u8; N]) {
+        const { assert!(N < 0x80 && N + 6 <= FIELD_BYTES_MAX) };
+        let room = self.room();
+        let start = put_varint(room, 0, u64::from(field) << 3 | KIND_BYTES);
+        room[start] = N as u8;
+        room[start + 1..start + 1 + N].copy_from_slice(value);
+        self.length += start + 1 + N;
+    }
+
+    #[inline(always)]
+    fn room(&mut self) -> &mut [u8; FIELD_BYTES_MAX] {
+        let (_, rest) = self.bytes.split_at_mut(self.length);
+        let room = rest.first_chunk_mut();
+        room.expect("a run has fewer fields than there is room for")
+    }
+}
+
+#[inline(always)]
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
 /// Appends a varint.
 #[inline]
 pub fn push_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -125,12 +201,15 @@ pub fn push_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Five bytes of field number and kind, ten of value, and one to make it a power of two.
-const KEY_AND_VALUE_MAX: usize = 16;
+/// Five bytes of field number and kind, and ten of value or sixteen with their length.
+const FIELD_BYTES_MAX: usize = 24;
+
+/// What the numbers and addresses of a connection take at most, with room to spare.
+const RUN_BYTES: usize = 768;
 
 /// Puts a varint at `at` and returns where it ends.
-#[inline]
-fn put_varint(bytes: &mut [u8; KEY_AND_VALUE_MAX], mut at: usize, mut value: u64) -> usize {
+#[inline(always)]
+fn put_varint(bytes: &mut [u8; FIELD_BYTES_MAX], mut at: usize, mut value: u64) -> usize {
     while value >= 0x80 {
         bytes[at] = value as u8 | 0x80;
         value >>= 7;

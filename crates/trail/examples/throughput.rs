@@ -5,6 +5,7 @@
 
 use record::{Mono, Record, Stamp, sample};
 use rustix::time::{ClockId, clock_gettime};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use trail::{TrailReader, TrailWriter, WriterOptions, segments_dir};
@@ -18,6 +19,7 @@ fn main() {
     let records = sample::closes(1, DISTINCT.min(count));
     let written = measure(|| write(&folder, &records, count));
     written.print("write", count);
+    measure_chain(&records, count).print("chain", count);
     let bytes = size(&segments_dir(&folder));
     println!("bytes_per_record={:.1}", bytes as f64 / count as f64);
     measure(|| read_raw(&folder, count)).print("read_raw", count);
@@ -46,6 +48,30 @@ fn write(folder: &Path, records: &[Record], count: usize) {
         }
     }
     drop(trail.close(now()).expect("the disk takes the rest"));
+}
+
+/// What the chain alone costs: the same hash over the same bytes in groups as large, which writing
+/// cannot leave out.
+fn measure_chain(records: &[Record], count: usize) -> Measured {
+    const GROUP_BYTES: usize = 128 << 10;
+    let mut bytes = Vec::new();
+    for record in records {
+        record::codec::encode(record, &mut bytes);
+    }
+    let mut left = bytes.len() * count / records.len();
+    let mut head = [0; 32];
+    let measured = measure(|| {
+        while left > 0 {
+            for group in bytes.chunks(GROUP_BYTES) {
+                let group = &group[..group.len().min(left)];
+                left -= group.len();
+                let hasher = Sha256::new().chain_update(head).chain_update(group);
+                head = hasher.finalize().into();
+            }
+        }
+    });
+    assert_ne!(head, [0; 32], "something was hashed");
+    measured
 }
 
 fn read_raw(folder: &Path, count: usize) {

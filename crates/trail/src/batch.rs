@@ -157,7 +157,8 @@ impl OpenFrame {
 
 /// Damage costs at least a frame, so frames have few records; compression wants them large.
 const FRAME_RECORDS_MAX: u16 = 500;
-const FRAME_RAW_TARGET: usize = 256 << 10;
+/// One block of zstd, so that its tables are made once for a frame.
+const FRAME_RAW_TARGET: usize = 128 << 10;
 
 /// The largest record that is kept, in bytes.
 pub(crate) const RECORD_BYTES_MAX: usize = 1 << 20;

@@ -450,29 +450,9 @@ const LAYOUT_1: u8 = 0;
 const LAYOUT_2: u8 = 2;
 
 /// Where [`MARKER`] first stands in `bytes`.
-///
-/// Looks at every eighth byte (Horspool), because the writer searches every frame it makes.
 pub(crate) fn find_marker(bytes: &[u8]) -> Option<usize> {
-    let mut start = 0;
-    while let Some(candidate) = bytes.get(start..start + MARKER.len()) {
-        if candidate == MARKER {
-            return Some(start);
-        }
-        start += usize::from(MARKER_SHIFT[usize::from(candidate[MARKER.len() - 1])]);
-    }
-    None
+    memchr::memmem::find(bytes, &MARKER)
 }
-
-/// How far a search may move when the last byte it looks at is this one.
-const MARKER_SHIFT: [u8; 256] = {
-    let mut shift = [MARKER.len() as u8; 256];
-    let mut index = 0;
-    while index < MARKER.len() - 1 {
-        shift[MARKER[index] as usize] = (MARKER.len() - 1 - index) as u8;
-        index += 1;
-    }
-    shift
-};
 
 fn parse_digits(text: &str) -> Option<u64> {
     text.bytes()

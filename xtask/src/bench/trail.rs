@@ -32,16 +32,18 @@ pub(super) fn run(workspace: &Workspace, compare: bool) -> Result<()> {
             figures.entry(name).or_default().push(value);
         }
     }
-    let both = "write + read_raw cpu_us_per_record";
-    if let [Some(write), Some(read)] =
-        ["write", "read_raw"].map(|it| figures.get(&format!("{it} cpu_us_per_record")))
-    {
-        let sums = write
-            .iter()
-            .zip(read)
-            .map(|(write, read)| write + read)
-            .collect();
-        figures.insert(both.to_owned(), sums);
+    let cpu = |what: &str| figures.get(&format!("{what} cpu_us_per_record"));
+    if let (Some(write), Some(read), Some(chain)) = (cpu("write"), cpu("read_raw"), cpu("chain")) {
+        let both = write.iter().zip(read).map(|(write, read)| write + read);
+        let unchained = write.iter().zip(chain).map(|(write, chain)| write - chain);
+        let unchained: Vec<f64> = unchained.collect();
+        let rates = unchained.iter().map(|cpu_us| 1e6 / cpu_us).collect();
+        let more = [
+            ("write + read_raw cpu_us_per_record", both.collect()),
+            ("write - chain records_per_cpu_s", rates),
+            ("write - chain cpu_us_per_record", unchained),
+        ];
+        figures.extend(more.map(|(name, values)| (name.to_owned(), values)));
     }
     println!("trail: {RECORDS} made-up records, one thread, {ROUNDS} rounds, chain and index on");
     print(figures);
