@@ -5,9 +5,11 @@
 //! Field numbers and choice numbers are for ever: new ones are added, none is used again.
 //! Numbers rise from what rarely changes between neighbours to what always does, which lets a
 //! compressor fold the front of most records into one reference.
+//! What always changes is packed into one field of a connection; records of earlier versions have
+//! a field for each, and are read the same.
 //! A reader skips fields it does not know.
 
-use crate::wire::{Fields, Run, Value, WireError, Writer};
+use crate::wire::{Fields, Run, Value, WireError, Writer, take_varint, unzigzag, zigzag};
 use crate::{
     Ancestor, AppCount, Attribution, BreakerCause, BreakerState, ByteQuality, CodeSignature,
     Confidence, Connection, ConnectionId, Coverage, Device, Direction, Ending, Endpoint,
@@ -223,32 +225,112 @@ fn write_connection(connection: &Connection, encoder: &mut Encoder, out: &mut Wr
     run.uint_if(13, connection.remote.port);
     run.address_if(14, connection.local.address);
     run.uint_if(15, connection.local.port);
-    run.uint(16, connection.id.epoch);
-    run.uint(17, connection.id.ordinal);
-    write_measures(connection, run);
     run.finish(out);
     write_late_identity(connection, encoder, out);
+    write_measures(connection, &mut encoder.run, out);
 }
 
-fn write_measures(connection: &Connection, run: &mut Run) {
-    let age_ns = |moment: Mono| connection.at.mono.0.wrapping_sub(moment.0) as i64;
-    if let Some(opened) = connection.opened {
-        run.sint(18, age_ns(opened));
+/// Numbers that nearly every connection has and that differ from record to record stand in one
+/// packed field: first which of [`Measure::ALL`] are unknown, a bit each from the lowest on; then
+/// epoch and ordinal of the connection; then those that are known, in that order.
+const MEASURES: u32 = 41;
+
+fn write_measures(connection: &Connection, run: &mut Run, out: &mut Writer<'_>) {
+    let values = Measure::ALL.map(|measure| measure.of(connection));
+    let unknown = values.iter().enumerate();
+    let unknown = unknown.fold(0, |bits, (at, it)| bits | u64::from(it.is_none()) << at);
+    run.varint(unknown);
+    run.varint(connection.id.epoch);
+    run.varint(connection.id.ordinal);
+    for value in values.into_iter().flatten() {
+        run.varint(value);
     }
-    if let Some(established) = connection.established {
-        run.sint(19, age_ns(established));
+    run.finish_bytes(MEASURES, out);
+}
+
+fn read_measures(value: Value<'_>, connection: &mut Connection) -> Result<(), WireError> {
+    let mut rest = value.bytes()?;
+    let unknown = take_varint(&mut rest)?;
+    if unknown >> Measure::ALL.len() != 0 {
+        return Err(WireError::UnknownChoice(MEASURES, unknown));
     }
-    run.uint_if(20, connection.traffic.bytes_out);
-    run.uint_if(21, connection.traffic.bytes_in);
-    run.uint_if(22, connection.traffic.packets_out);
-    run.uint_if(23, connection.traffic.packets_in);
-    run.uint_if(24, connection.rtt_us);
-    run.uint_if(25, connection.retransmits);
-    run.uint_if(26, connection.closer_pid);
+    connection.id.epoch = take_varint(&mut rest)?;
+    connection.id.ordinal = take_varint(&mut rest)?;
+    for (at, measure) in Measure::ALL.into_iter().enumerate() {
+        if unknown >> at & 1 == 0 {
+            measure.put(take_varint(&mut rest)?, connection)?;
+        }
+    }
+    match rest {
+        [] => Ok(()),
+        [..] => Err(WireError::WrongLength),
+    }
+}
+
+/// What may be known of a connection as a number.
+#[derive(Clone, Copy)]
+enum Measure {
+    Retransmits,
+    Rtt,
+    Established,
+    PacketsOut,
+    PacketsIn,
+    BytesOut,
+    BytesIn,
+    Opened,
+}
+
+impl Measure {
+    /// In the order of their bits; those that some platforms never know come first, so that the
+    /// bits take one byte.
+    const ALL: [Measure; 8] = [
+        Measure::Retransmits,
+        Measure::Rtt,
+        Measure::Established,
+        Measure::PacketsOut,
+        Measure::PacketsIn,
+        Measure::BytesOut,
+        Measure::BytesIn,
+        Measure::Opened,
+    ];
+
+    #[inline(always)]
+    fn of(self, connection: &Connection) -> Option<u64> {
+        // A moment is kept as how long it was ago.
+        let age_ns = |moment: Mono| zigzag(connection.at.mono.0.wrapping_sub(moment.0) as i64);
+        match self {
+            Measure::Retransmits => connection.retransmits.map(u64::from),
+            Measure::Rtt => connection.rtt_us.map(u64::from),
+            Measure::Established => connection.established.map(age_ns),
+            Measure::PacketsOut => connection.traffic.packets_out,
+            Measure::PacketsIn => connection.traffic.packets_in,
+            Measure::BytesOut => connection.traffic.bytes_out,
+            Measure::BytesIn => connection.traffic.bytes_in,
+            Measure::Opened => connection.opened.map(age_ns),
+        }
+    }
+
+    fn put(self, value: u64, connection: &mut Connection) -> Result<(), WireError> {
+        let at = connection.at.mono;
+        let moment = || Mono(at.0.wrapping_sub(unzigzag(value) as u64));
+        let narrow = || u32::try_from(value).map_err(|_| WireError::Overflow);
+        match self {
+            Measure::Retransmits => connection.retransmits = Some(narrow()?),
+            Measure::Rtt => connection.rtt_us = Some(narrow()?),
+            Measure::Established => connection.established = Some(moment()),
+            Measure::PacketsOut => connection.traffic.packets_out = Some(value),
+            Measure::PacketsIn => connection.traffic.packets_in = Some(value),
+            Measure::BytesOut => connection.traffic.bytes_out = Some(value),
+            Measure::BytesIn => connection.traffic.bytes_in = Some(value),
+            Measure::Opened => connection.opened = Some(moment()),
+        }
+        Ok(())
+    }
 }
 
 /// What came after the measures were numbered.
 fn write_late_identity(connection: &Connection, encoder: &mut Encoder, out: &mut Writer<'_>) {
+    out.uint_if(26, connection.closer_pid);
     if let Some(responsible) = &connection.responsible {
         out.bytes(27, encoder.process(responsible));
     }
@@ -308,7 +390,8 @@ fn read_connection(
             (28, value) => name = Some(value.text()?.into()),
             (29, value) => name_source = Some(NameSource::from_number(29, value.uint()?)?),
             (TREATED, value) => connection.treated = Some(read_treated(value)?),
-            (number @ 18.., value) => read_measure(number, value, &mut connection)?,
+            (MEASURES, value) => read_measures(value, &mut connection)?,
+            (number @ 18.., value) => read_single_measure(number, value, &mut connection)?,
             (number, value) => read_identity(number, value, &mut connection)?,
         }
     }
@@ -383,26 +466,28 @@ fn read_identity(
     Ok(())
 }
 
-fn read_measure(
+/// The measures as fields of their own, as they were written before [`MEASURES`] was.
+fn read_single_measure(
     number: u32,
     value: Value<'_>,
     connection: &mut Connection,
 ) -> Result<(), WireError> {
-    let at = connection.at.mono;
-    let moment = |age_ns: i64| Mono(at.0.wrapping_sub(age_ns as u64));
-    match number {
-        18 => connection.opened = Some(moment(value.sint()?)),
-        19 => connection.established = Some(moment(value.sint()?)),
-        20 => connection.traffic.bytes_out = Some(value.uint()?),
-        21 => connection.traffic.bytes_in = Some(value.uint()?),
-        22 => connection.traffic.packets_out = Some(value.uint()?),
-        23 => connection.traffic.packets_in = Some(value.uint()?),
-        24 => connection.rtt_us = Some(value.narrow()?),
-        25 => connection.retransmits = Some(value.narrow()?),
-        26 => connection.closer_pid = Some(value.narrow()?),
-        _ => {}
-    }
-    Ok(())
+    let measure = match number {
+        18 => Measure::Opened,
+        19 => Measure::Established,
+        20 => Measure::BytesOut,
+        21 => Measure::BytesIn,
+        22 => Measure::PacketsOut,
+        23 => Measure::PacketsIn,
+        24 => Measure::Rtt,
+        25 => Measure::Retransmits,
+        26 => {
+            connection.closer_pid = Some(value.narrow()?);
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    measure.put(value.uint()?, connection)
 }
 
 fn read_errno(value: Value<'_>) -> Result<i32, WireError> {

@@ -135,6 +135,20 @@ impl Run {
         self.length = 0;
     }
 
+    /// Appends what was put in to `out` as one field, and begins anew.
+    #[inline]
+    pub(crate) fn finish_bytes(&mut self, field: u32, out: &mut Writer<'_>) {
+        out.bytes(field, &self.bytes[..self.length]);
+        self.length = 0;
+    }
+
+    /// A number without a key.
+    #[inline(always)]
+    pub(crate) fn varint(&mut self, value: u64) {
+        let length = put_varint(self.room(), 0, value);
+        self.length += length;
+    }
+
     /// As [`Writer::uint`].
     #[inline(always)]
     pub(crate) fn uint(&mut self, field: u32, value: u64) {
@@ -186,9 +200,16 @@ impl Run {
     }
 }
 
+/// A signed number as an unsigned one, small where it is near zero.
 #[inline(always)]
-fn zigzag(value: i64) -> u64 {
+pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// The number of which [`zigzag`] made this one.
+#[inline(always)]
+pub(crate) fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 /// Appends a varint.
@@ -263,8 +284,7 @@ impl<'a> Value<'a> {
 
     /// A signed number.
     pub fn sint(self) -> Result<i64, WireError> {
-        let value = self.uint()?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+        self.uint().map(unzigzag)
     }
 
     /// The bytes, or an error for a number.
