@@ -324,22 +324,5 @@ fn shown_plain(text: &str) -> String {
     format!("{}{more}", short.chars().map(safe).collect::<String>())
 }
 
-/// Levenshtein's: how many letters must be added, dropped or changed. Only of short texts.
-fn distance(one: &str, other: &str) -> usize {
-    const COMPARED_MAX_CHARS: usize = 60;
-    let other: Vec<char> = other.chars().take(COMPARED_MAX_CHARS).collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, letter) in one.chars().take(COMPARED_MAX_CHARS).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for column in 0..other.len() {
-            let changed = diagonal + usize::from(letter != other[column]);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
-}
-
 #[cfg(test)]
 mod tests;

@@ -503,22 +503,6 @@ fn protocol(value: &DeValue<'_>) -> Result<Protocol, String> {
 /// The known name that differs least.
 fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> &'static str {
     let short: String = name.chars().take(60).collect();
-    let nearest = known.min_by_key(|it| distance(it, &short));
+    let nearest = known.min_by_key(|it| strsim::levenshtein(it, &short));
     nearest.expect("there is at least one name")
-}
-
-/// Levenshtein's: how many letters must be added, dropped or changed.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for column in 0..other.len() {
-            let changed = diagonal + usize::from(letter != other[column]);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }

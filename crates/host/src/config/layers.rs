@@ -301,7 +301,7 @@ impl Layers {
         let short: String = key.chars().take(KEY_MAX_CHARS).collect();
         let nearest = SETTINGS
             .iter()
-            .min_by_key(|setting| distance(setting.key, &short))
+            .min_by_key(|setting| strsim::levenshtein(setting.key, &short))
             .expect("there is at least one setting");
         let key = quoted(key);
         let key = key.trim_matches('"');
@@ -351,22 +351,6 @@ fn plain(value: &DeValue<'_>) -> ManagedValue {
         DeValue::Array(_) => ManagedValue::Other("a list"),
         DeValue::Table(_) => ManagedValue::Other("a table"),
     }
-}
-
-/// Levenshtein's: how many letters must be added, dropped or changed.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for column in 0..other.len() {
-            let changed = diagonal + usize::from(letter != other[column]);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]

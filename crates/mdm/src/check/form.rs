@@ -1,6 +1,6 @@
 //! What the table of the schema says: keys, types, values, versions.
 
-use super::{Findings, Payload, Place, Profile, distance, rules, shown};
+use super::{Findings, Payload, Place, Profile, rules, shown};
 use crate::schema::{
     ANY, Availability, COMMON, Key, Kind, Literal, Presence, TOP_LEVEL, Version, rules_of,
 };
@@ -8,6 +8,9 @@ use crate::value::{Dictionary, Value};
 
 /// In nearly every profile there is, and in no schema.
 const LEGACY: &[&str] = &["PayloadEnabled"];
+
+/// Letters of a key that is not known that are compared with those that are.
+const COMPARED_MAX_CHARS: usize = 60;
 
 /// The outermost dictionary. Its payloads have their own turn.
 pub(super) fn profile(profile: &Profile, macos: Option<Version>, findings: &mut Findings) {
@@ -120,8 +123,14 @@ impl Look<'_> {
                 continue;
             }
             let message = format!("{} has no key {}", self.whole, shown(name));
-            let near = names().min_by_key(|it| distance(&name.to_lowercase(), &it.to_lowercase()));
-            let is_near = |it: &&str| distance(&name.to_lowercase(), &it.to_lowercase()) <= 3;
+            let short: String = name
+                .to_lowercase()
+                .chars()
+                .take(COMPARED_MAX_CHARS)
+                .collect();
+            let distance = |it: &str| strsim::levenshtein(&short, &it.to_lowercase());
+            let near = names().min_by_key(|it| distance(it));
+            let is_near = |it: &&str| distance(it) <= 3;
             let advice = match near.filter(is_near) {
                 Some(near) => format!("Write {near}, if that is meant, or take it out."),
                 None => "Take it out, unless a macOS after 15.1 brought it: what macOS does with \
