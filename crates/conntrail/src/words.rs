@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use query::OpenConnection;
 use record::{
-    BreakerCause, BreakerState, ByteQuality, CodeSignature, Confidence, Connection, Coverage,
-    Direction, Endpoint, ExtensionReplaced, NoticeKind, Origin, Outcome, Phase, PolicyChanged,
-    PolicyCounts, PolicyState, PreviousEpoch, Process, Protocol, Record, SignatureValidity, Tally,
-    TcpCounts, Traffic, Wall,
+    Aggregate, AggregateCause, AggregateScope, BreakerCause, BreakerState, ByteQuality,
+    CodeSignature, Confidence, Connection, Coverage, Direction, Endpoint, ExtensionReplaced,
+    NoticeKind, Origin, Outcome, Phase, PolicyChanged, PolicyCounts, PolicyState, PreviousEpoch,
+    Process, Protocol, Record, SignatureValidity, Tally, TcpCounts, Traffic, Wall,
 };
 use std::fmt::Write;
 
@@ -57,6 +57,7 @@ pub(crate) fn connection_line_as_of(connection: &Connection, now: Wall) -> Strin
 /// What few connections have, at the end of the line, where it moves no column.
 fn aside(connection: &Connection) -> String {
     let mut words: Vec<String> = Vec::new();
+    words.extend(connection.aggregate.as_deref().map(summed));
     words.extend(connection.hostname.as_ref().map(|it| clean(&it.name)));
     words.extend(on_behalf(connection));
     if let Some(process) = connection.process.as_deref() {
@@ -65,6 +66,29 @@ fn aside(connection: &Connection) -> String {
     match words.is_empty() {
         true => String::new(),
         false => format!("  {}", words.join(", ")),
+    }
+}
+
+/// That one line stands for many connections.
+fn summed(aggregate: &Aggregate) -> String {
+    let connections = aggregate.connections;
+    match aggregate.scope {
+        AggregateScope::Destination => format!("sum of {connections} connections"),
+        AggregateScope::Process => {
+            format!("sum of {connections} connections to many destinations")
+        }
+    }
+}
+
+/// Why, too.
+fn summed_because(aggregate: &Aggregate) -> String {
+    let what = summed(aggregate);
+    let limit = aggregate.limit;
+    let interval = duration(aggregate.interval_ns);
+    match aggregate.cause {
+        AggregateCause::Burst => {
+            format!("{what}: its process made more than {limit} in {interval}")
+        }
     }
 }
 
@@ -176,6 +200,9 @@ fn story_with_end(connection: &Connection, end: &str) -> String {
         }
     };
     let _ = writeln!(story, "    {lasted}, {passed}{rtt}");
+    if let Some(aggregate) = connection.aggregate.as_deref() {
+        let _ = writeln!(story, "    {}", summed_because(aggregate));
+    }
     let _ = writeln!(
         story,
         "    {}; {}",
@@ -554,6 +581,7 @@ fn tally_words(tally: &Tally) -> String {
     let Tally {
         closes_made,
         closes_recorded,
+        closes_aggregated,
         closes_dropped,
         closes_lost,
         live,
@@ -562,9 +590,13 @@ fn tally_words(tally: &Tally) -> String {
         0 => String::new(),
         dropped => format!(", {dropped} dropped by policy"),
     };
+    let aggregated = match closes_aggregated {
+        0 => String::new(),
+        aggregated => format!(", {aggregated} summed"),
+    };
     format!(
-        "{closes_made} connections ended, {closes_recorded} recorded{dropped} and {closes_lost} \
-         declared lost; {live} open"
+        "{closes_made} connections ended, {closes_recorded} recorded{aggregated}{dropped} and \
+         {closes_lost} declared lost; {live} open"
     )
 }
 

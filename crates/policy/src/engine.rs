@@ -42,6 +42,8 @@ pub struct Engine {
     /// Connections whose open was kept and whose close was not seen.
     told: FxHashSet<ConnectionId>,
     closes_dropped: u64,
+    /// Connections of the aggregates that were dropped.
+    aggregated_dropped: u64,
     counts: Counts,
 }
 
@@ -129,12 +131,15 @@ impl Engine {
         };
         let Tally {
             closes_recorded,
+            closes_aggregated,
             closes_dropped,
             ..
         } = tally;
         let dropped = self.closes_dropped.min(*closes_recorded);
         *closes_recorded -= dropped;
-        *closes_dropped += dropped;
+        let aggregated = self.aggregated_dropped.min(*closes_aggregated);
+        *closes_aggregated -= aggregated;
+        *closes_dropped += dropped + aggregated;
     }
 
     fn judge(&mut self, policy: &Policy, connection: &mut Connection) -> Decision {
@@ -274,7 +279,10 @@ impl Engine {
         let is_close = matches!(connection.phase, Phase::Close(_));
         if !is_close || !self.told.contains(&connection.id) {
             self.counts.dropped_by(rule);
-            self.closes_dropped += u64::from(is_close);
+            match &connection.aggregate {
+                Some(aggregate) => self.aggregated_dropped += aggregate.connections,
+                None => self.closes_dropped += u64::from(is_close),
+            }
             return Decision::Dropped(rule);
         }
         let plan = Arc::new(Plan::outline(rule));

@@ -3,9 +3,9 @@
 
 use crate::wire::WireError;
 use crate::{
-    BreakerCause, BreakerState, ByteQuality, Confidence, Direction, IdentitySource, LossCause,
-    LossStage, LostKind, NameSource, Origin, Outcome, PolicyAction, PolicyField, PolicyState,
-    SensorKind, SignatureValidity, StopReason,
+    AggregateCause, AggregateScope, BreakerCause, BreakerState, ByteQuality, Confidence, Direction,
+    IdentitySource, LossCause, LossStage, LostKind, NameSource, Origin, Outcome, PolicyAction,
+    PolicyField, PolicyState, SensorKind, SignatureValidity, StopReason,
 };
 
 /// One table for both directions, so that neither can be forgotten.
@@ -175,6 +175,13 @@ choices! {
         Drop = 1 "drop",
         Truncate = 2 "truncate",
         Pseudonymise = 3 "pseudonymise",
+    }
+    AggregateCause {
+        Burst = 1 "burst",
+    }
+    AggregateScope {
+        Destination = 1 "destination",
+        Process = 2 "process",
     }
     PolicyState {
         InForce = 1 "in_force",

@@ -11,13 +11,13 @@
 
 use crate::wire::{Fields, Run, Value, WireError, Writer, take_varint, unzigzag, zigzag};
 use crate::{
-    Ancestor, AppCount, Attribution, BreakerCause, BreakerState, ByteQuality, CodeSignature,
-    Confidence, Connection, ConnectionId, Coverage, Device, Direction, Ending, Endpoint,
-    EndpointId, ExecutableFile, ExtensionReplaced, Hostname, IdentitySource, LossCause, LossStage,
-    LostKind, Mono, NameSource, Notice, NoticeKind, Origin, Outcome, Phase, PolicyAction,
-    PolicyChanged, PolicyCounts, PolicyField, PolicyState, PreviousEpoch, Process, ProcessKey,
-    Protocol, Record, RuleCount, SensorKind, SignatureValidity, Stamp, StopReason, Tally,
-    TcpCounts, Traffic, Treated, User, Wall,
+    Aggregate, AggregateCause, AggregateScope, Ancestor, AppCount, Attribution, BreakerCause,
+    BreakerState, ByteQuality, CodeSignature, Confidence, Connection, ConnectionId, Coverage,
+    Device, Direction, Ending, Endpoint, EndpointId, ExecutableFile, ExtensionReplaced, Hostname,
+    IdentitySource, LossCause, LossStage, LostKind, Mono, NameSource, Notice, NoticeKind, Origin,
+    Outcome, Phase, PolicyAction, PolicyChanged, PolicyCounts, PolicyField, PolicyState,
+    PreviousEpoch, Process, ProcessKey, Protocol, Record, RuleCount, SensorKind, SignatureValidity,
+    Stamp, StopReason, Tally, TcpCounts, Traffic, Treated, User, Wall,
 };
 use std::sync::Arc;
 
@@ -233,7 +233,9 @@ fn write_connection(connection: &Connection, encoder: &mut Encoder, out: &mut Wr
 /// Numbers that nearly every connection has and that differ from record to record stand in one
 /// packed field: first which of [`Measure::ALL`] are unknown, a bit each from the lowest on; then
 /// epoch and ordinal of the connection; then those that are known, in that order.
-const MEASURES: u32 = 41;
+///
+/// Its number leaves room for fields that differ less, which belong before it.
+const MEASURES: u32 = 60;
 
 fn write_measures(connection: &Connection, run: &mut Run, out: &mut Writer<'_>) {
     let values = Measure::ALL.map(|measure| measure.of(connection));
@@ -341,6 +343,31 @@ fn write_late_identity(connection: &Connection, encoder: &mut Encoder, out: &mut
     if let Some(treated) = &connection.treated {
         write_treated(treated, out);
     }
+    if let Some(aggregate) = &connection.aggregate {
+        out.message(AGGREGATE, |body| write_aggregate(aggregate, body));
+    }
+}
+
+/// Only records that sum many connections have it.
+const AGGREGATE: u32 = 41;
+
+fn write_aggregate(aggregate: &Aggregate, out: &mut Writer<'_>) {
+    out.uint(1, aggregate.connections);
+    out.uint(2, aggregate.cause.number());
+    out.uint(3, aggregate.scope.number());
+    out.uint(4, aggregate.limit);
+    out.uint(5, aggregate.interval_ns);
+}
+
+fn read_aggregate(value: Value<'_>) -> Result<Box<Aggregate>, WireError> {
+    let body = Body::read(value.fields()?)?;
+    Ok(Box::new(Aggregate {
+        connections: body.uint(1)?,
+        cause: AggregateCause::from_number(2, body.uint(2)?)?,
+        scope: AggregateScope::from_number(3, body.uint(3)?)?,
+        limit: body.uint(4)?,
+        interval_ns: body.uint(5)?,
+    }))
 }
 
 /// Three bytes a mark, so that the marks of one policy are one run of bytes from record to record.
@@ -390,6 +417,7 @@ fn read_connection(
             (28, value) => name = Some(value.text()?.into()),
             (29, value) => name_source = Some(NameSource::from_number(29, value.uint()?)?),
             (TREATED, value) => connection.treated = Some(read_treated(value)?),
+            (AGGREGATE, value) => connection.aggregate = Some(read_aggregate(value)?),
             (MEASURES, value) => read_measures(value, &mut connection)?,
             (number @ 18.., value) => read_single_measure(number, value, &mut connection)?,
             (number, value) => read_identity(number, value, &mut connection)?,
@@ -436,6 +464,7 @@ fn blank_connection(at: Stamp) -> Connection {
         closer_pid: None,
         origin: Origin::Live,
         treated: None,
+        aggregate: None,
     }
 }
 
@@ -880,6 +909,9 @@ fn write_tally(tally: &Tally, out: &mut Writer<'_>) {
     if tally.closes_dropped > 0 {
         out.uint(5, tally.closes_dropped);
     }
+    if tally.closes_aggregated > 0 {
+        out.uint(6, tally.closes_aggregated);
+    }
 }
 
 fn read_notice(mut fields: Fields<'_>) -> Result<NoticeKind, WireError> {
@@ -1041,6 +1073,7 @@ impl<'a> Body<'a> {
             closes_lost: self.uint(3)?,
             live: self.uint(4)?,
             closes_dropped: self.find(5).map_or(Ok(0), Value::uint)?,
+            closes_aggregated: self.find(6).map_or(Ok(0), Value::uint)?,
         })
     }
 

@@ -61,6 +61,51 @@ pub struct Connection {
     /// What the privacy policy did to this record, by field; `None` where it did nothing. So what
     /// it left out is told apart from what is unknown.
     pub treated: Option<Arc<[Treated]>>,
+    /// What this record sums where it is not about one connection but about many; `None` for one.
+    pub aggregate: Option<Box<Aggregate>>,
+}
+
+impl Connection {
+    /// How many connections this record tells of: one, unless it is an aggregate.
+    pub fn connections(&self) -> u64 {
+        self.aggregate.as_ref().map_or(1, |it| it.connections)
+    }
+}
+
+/// That a record is the sum of many connections which have no record of their own, and why.
+///
+/// It is a close like any other, with an id of its own. All that it sums went the same way and
+/// ended the same way, in the same interval. Traffic and segments sent again are sums; the record
+/// begins with the first of the connections and ends with the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aggregate {
+    /// How many connections.
+    pub connections: u64,
+    /// Why they have no record of their own.
+    pub cause: AggregateCause,
+    /// What they have in common.
+    pub scope: AggregateScope,
+    /// So many flows of one process in one interval have records of their own.
+    pub limit: u64,
+    /// The interval, in nanoseconds.
+    pub interval_ns: u64,
+}
+
+/// Why connections were summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AggregateCause {
+    /// Their process made more of them in an interval than the limit.
+    Burst,
+}
+
+/// What the connections of an aggregate have in common, beside process, protocol, direction and
+/// ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AggregateScope {
+    /// The other side's address and the port of the side that was called.
+    Destination,
+    /// Nothing more: there were too many destinations to sum each.
+    Process,
 }
 
 /// Which moment of a connection's life a record tells.

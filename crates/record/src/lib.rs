@@ -30,8 +30,9 @@ mod time;
 pub mod wire;
 
 pub use connection::{
-    Attribution, ByteQuality, Confidence, Connection, ConnectionId, Direction, Ending, Endpoint,
-    Hostname, IdentitySource, NameSource, Origin, Outcome, Phase, Protocol, Traffic,
+    Aggregate, AggregateCause, AggregateScope, Attribution, ByteQuality, Confidence, Connection,
+    ConnectionId, Direction, Ending, Endpoint, Hostname, IdentitySource, NameSource, Origin,
+    Outcome, Phase, Protocol, Traffic,
 };
 pub use device::{Device, EndpointId, ParseEndpointIdError, parse_uuid};
 pub use notice::{

@@ -270,13 +270,15 @@ pub enum LostKind {
 /// The books of an epoch so far.
 ///
 /// `closes_made` counts connections that ended, by whoever saw them first;
-/// it equals `closes_recorded + closes_dropped + closes_lost`.
+/// it equals `closes_recorded + closes_aggregated + closes_dropped + closes_lost`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Connections that ended.
     pub closes_made: u64,
     /// Connections whose close is a record.
     pub closes_recorded: u64,
+    /// Connections that are summed in a record with others, by [`crate::Aggregate::connections`].
+    pub closes_aggregated: u64,
     /// Connections whose close the privacy policy dropped.
     pub closes_dropped: u64,
     /// Connections whose close was declared lost.

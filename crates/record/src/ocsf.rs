@@ -17,16 +17,18 @@ mod event;
 
 use crate::device::write_uuid;
 use crate::{
-    BreakerCause, BreakerState, ByteQuality, CodeSignature, Connection, ConnectionId, Coverage,
-    Device, Direction, Endpoint, ExtensionReplaced, Hostname, LossCause, LossStage, LostKind, Mono,
-    Notice, NoticeKind, Outcome, Phase, PolicyChanged, PolicyCounts, PolicyState, PreviousEpoch,
-    Process, ProcessKey, Protocol, Record, RecordId, SignatureValidity, Stamp, Tally, TcpCounts,
-    Traffic, Treated, Wall, pseudonym,
+    Aggregate, AggregateCause, AggregateScope, BreakerCause, BreakerState, ByteQuality,
+    CodeSignature, Connection, ConnectionId, Coverage, Device, Direction, Endpoint,
+    ExtensionReplaced, Hostname, LossCause, LossStage, LostKind, Mono, Notice, NoticeKind, Outcome,
+    Phase, PolicyChanged, PolicyCounts, PolicyState, PreviousEpoch, Process, ProcessKey, Protocol,
+    Record, RecordId, SignatureValidity, Stamp, Tally, TcpCounts, Traffic, Treated, Wall,
+    pseudonym,
 };
 use event::{
-    Actor, ConnectionInfo, ConnectionNotes, DigitalSignature, Event, File, Fingerprint, Metadata,
-    NetworkEndpoint, NetworkTraffic, NoticeNotes, OperatingSystem, ParentProcess, Product,
-    ResponsibleNotes, Session, SignatureNotes, Timespan, TreatedNotes, Unmapped, UserObject,
+    Actor, AggregateNotes, ConnectionInfo, ConnectionNotes, DigitalSignature, Event, File,
+    Fingerprint, Metadata, NetworkEndpoint, NetworkTraffic, NoticeNotes, OperatingSystem,
+    ParentProcess, Product, ResponsibleNotes, Session, SignatureNotes, Timespan, TreatedNotes,
+    Unmapped, UserObject,
 };
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -221,6 +223,10 @@ fn connection_event<'a>(id: RecordId, connection: &'a Connection, device: &'a De
         observation_point: Some(point),
         cumulative_traffic: if is_update { traffic.clone() } else { None },
         traffic: if is_update { None } else { traffic },
+        message: connection.aggregate.as_deref().map(aggregate_message),
+        count: aggregate_count(connection),
+        start_time: aggregate_start(connection),
+        end_time: aggregate_start(connection).map(|_| connection.at.wall.as_millis()),
         status_code: ending_errno(connection).map(|errno| errno.to_string()),
         status_detail: ending_outcome(connection).map(Outcome::name),
         unmapped: Unmapped::Connection(Box::new(connection_notes(connection))),
@@ -233,6 +239,37 @@ fn connection_event<'a>(id: RecordId, connection: &'a Connection, device: &'a De
             device,
         )
     }
+}
+
+/// The schema's integers have 32 bits; a larger number is in our own words alone.
+fn aggregate_count(connection: &Connection) -> Option<i32> {
+    let aggregate = connection.aggregate.as_ref()?;
+    i32::try_from(aggregate.connections).ok()
+}
+
+fn aggregate_start(connection: &Connection) -> Option<i64> {
+    connection.aggregate.as_ref()?;
+    let first = connection.opened.unwrap_or(connection.at.mono);
+    Some(connection.at.wall_at(first).as_millis())
+}
+
+fn aggregate_message(aggregate: &Aggregate) -> String {
+    let Aggregate {
+        connections,
+        cause,
+        scope,
+        limit,
+        interval_ns,
+    } = aggregate;
+    let what = match scope {
+        AggregateScope::Destination => "one destination",
+        AggregateScope::Process => "many destinations",
+    };
+    let why = match cause {
+        AggregateCause::Burst => "its process made more than",
+    };
+    let seconds = interval_ns / 1_000_000_000;
+    format!("The sum of {connections} connections to {what}: {why} {limit} in {seconds} s.")
 }
 
 fn connection_activity(connection: &Connection) -> (Activity, Status) {
@@ -577,6 +614,17 @@ fn connection_notes(connection: &Connection) -> ConnectionNotes<'_> {
             .map(signature_notes),
         responsible: connection.responsible.as_deref().map(responsible_notes),
         policy: treated_notes(connection.treated.as_deref().unwrap_or_default()),
+        aggregate: connection.aggregate.as_deref().map(aggregate_notes),
+    }
+}
+
+fn aggregate_notes(aggregate: &Aggregate) -> AggregateNotes {
+    AggregateNotes {
+        connections: aggregate.connections,
+        cause: aggregate.cause.name(),
+        scope: aggregate.scope.name(),
+        limit: aggregate.limit,
+        interval_ns: aggregate.interval_ns,
     }
 }
 
@@ -875,6 +923,7 @@ fn ledger_message(tally: &Tally) -> String {
     let Tally {
         closes_made: made,
         closes_recorded: recorded,
+        closes_aggregated: aggregated,
         closes_dropped: dropped,
         closes_lost: lost,
         live,
@@ -883,9 +932,13 @@ fn ledger_message(tally: &Tally) -> String {
         0 => String::new(),
         dropped => format!("{dropped} dropped by policy, "),
     };
+    let aggregated = match aggregated {
+        0 => String::new(),
+        aggregated => format!("{aggregated} summed, "),
+    };
     format!(
-        "{made} connections ended: {recorded} recorded, {dropped}{lost} declared lost; {live} are \
-         open."
+        "{made} connections ended: {recorded} recorded, {aggregated}{dropped}{lost} declared lost; \
+         {live} are open."
     )
 }
 
@@ -975,7 +1028,7 @@ fn details(kind: &NoticeKind) -> Value {
     }
 }
 
-/// What no policy dropped is not mentioned, as before there were policies.
+/// What no policy dropped and no burst summed is not mentioned, as before there were either.
 fn tally_details(tally: &Tally) -> Value {
     let mut details = json!({
         "closes_made": tally.closes_made,
@@ -985,6 +1038,9 @@ fn tally_details(tally: &Tally) -> Value {
     });
     if tally.closes_dropped > 0 {
         details["closes_dropped"] = tally.closes_dropped.into();
+    }
+    if tally.closes_aggregated > 0 {
+        details["closes_aggregated"] = tally.closes_aggregated.into();
     }
     details
 }

@@ -40,7 +40,7 @@ impl State {
         match record {
             Record::Connection(connection) => {
                 if let Phase::Close(_) = connection.phase {
-                    self.ended_count += 1;
+                    self.ended_count += connection.connections();
                     self.ended.push_back(connection);
                     if self.ended.len() > ENDED_MAX {
                         self.ended.pop_front();

@@ -440,6 +440,51 @@ fn an_open_and_its_close_get_the_same_treatment() {
 }
 
 #[test]
+fn an_aggregate_that_is_dropped_counts_its_connections() {
+    let mut engine = engine(&policy(&rule("drop", "record", "when = { port = 443 }")));
+    let mut dropped = 0;
+    let mut made = 0;
+    for record in sample::records(11, 4_000) {
+        let Record::Connection(connection) = record else {
+            continue;
+        };
+        let Some(aggregate) = connection.aggregate.as_deref().copied() else {
+            continue;
+        };
+        made += aggregate.connections;
+        let (decision, _) = applied(&mut engine, &connection);
+        if matches!(decision, Decision::Dropped(_)) {
+            dropped += aggregate.connections;
+        }
+    }
+    let tally = Tally {
+        closes_made: made + 5,
+        closes_recorded: 5,
+        closes_aggregated: made,
+        ..Tally::default()
+    };
+    let mut ledger = Record::Notice(Notice {
+        at: Stamp::default(),
+        kind: NoticeKind::Ledger(tally),
+    });
+    engine.apply(&mut ledger);
+    let expected = Tally {
+        closes_aggregated: made - dropped,
+        closes_dropped: dropped,
+        ..tally
+    };
+    let kind = NoticeKind::Ledger(expected);
+    assert!(dropped > 1_000 && dropped < made);
+    assert_eq!(
+        ledger,
+        Record::Notice(Notice {
+            at: Stamp::default(),
+            kind
+        })
+    );
+}
+
+#[test]
 fn the_books_balance() {
     let rules = [
         rule("drop", "record", "when = { port = 443 }"),

@@ -312,6 +312,17 @@ pub(super) struct ConnectionNotes<'a> {
     pub(super) responsible: Option<ResponsibleNotes<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) policy: Vec<TreatedNotes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) aggregate: Option<AggregateNotes>,
+}
+
+#[derive(Serialize)]
+pub(super) struct AggregateNotes {
+    pub(super) connections: u64,
+    pub(super) cause: &'static str,
+    pub(super) scope: &'static str,
+    pub(super) limit: u64,
+    pub(super) interval_ns: u64,
 }
 
 #[derive(Serialize)]

@@ -5,7 +5,7 @@
 //! Files are only ever added. With `CONNTRAIL_BLESS` set, missing ones are written; those that
 //! exist are never touched.
 
-use record::{ByteQuality, IdentitySource, Record, RecordId, codec, ocsf, sample};
+use record::{AggregateScope, ByteQuality, IdentitySource, Record, RecordId, codec, ocsf, sample};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +49,10 @@ fn traits(record: &Record) -> Vec<String> {
         by_token.then(|| source.name()),
         is_unverified.then_some("zero_unverified"),
         connection.treated.as_ref().map(|_| "treated"),
+        connection.aggregate.as_ref().map(|it| match it.scope {
+            AggregateScope::Destination => "aggregate-destination",
+            AggregateScope::Process => "aggregate-process",
+        }),
     ];
     let named = traits.into_iter().flatten();
     named.map(|it| format!("connection-with-{it}")).collect()
