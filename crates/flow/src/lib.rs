@@ -32,6 +32,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bursts;
 mod event;
 mod live;
 mod processes;

@@ -32,6 +32,8 @@ pub(crate) struct Flow {
     pub(crate) before: Option<Box<Tombstone>>,
     pub(crate) last_seen: Mono,
     pub(crate) last_record: Mono,
+    /// It is beyond the limit of its process and has no record so far.
+    pub(crate) is_summed: bool,
 }
 
 /// A process that a flow names.
@@ -126,6 +128,7 @@ impl Flow {
             before: None,
             last_seen: opened.at,
             last_record: opened.at,
+            is_summed: false,
         }
     }
 
@@ -167,17 +170,23 @@ impl Flow {
                 closer_pid: None,
                 origin: self.origin,
                 treated: None,
+                aggregate: None,
             }),
             missing,
         }
     }
 
     /// The part of its totals that no other record has told.
-    fn rest(&self) -> Totals {
+    pub(crate) fn rest(&self) -> Totals {
         match &self.before {
             Some(before) => self.totals.since(&before.totals),
             None => self.totals,
         }
+    }
+
+    /// When it began, as far as that is known.
+    pub(crate) fn began(&self) -> Mono {
+        self.opened.or(self.established).unwrap_or(self.at)
     }
 
     /// Something was told of it.
@@ -211,10 +220,17 @@ impl Flow {
         self.tuple = filled_in(closed.tuple, &self.tuple);
         self.opened = closed.opened.or(self.opened);
         self.established = closed.established.or(self.established);
-        // The listener's token is that of the beginning: whoever was found since is better.
+        // The listener's token is that of the beginning: whoever was found since is better. And a
+        // process that runs another program by now did not make the flow as that.
         let is_old_news = |owner: &Owner| {
-            owner.attribution.source == IdentitySource::ListenerToken
-                && self.attribution.source != IdentitySource::None
+            owner.attribution.confidence < self.attribution.confidence
+                || owner.attribution.source == IdentitySource::ListenerToken
+                    && self.attribution.source != IdentitySource::None
+                || owner.attribution.confidence == self.attribution.confidence
+                    && self
+                        .owner
+                        .key()
+                        .is_some_and(|its| is_other_image(its, owner.process))
         };
         if let Some(owner) = closed.owner.filter(|owner| !is_old_news(owner)) {
             self.give_to(owner, processes);
@@ -232,6 +248,11 @@ impl Flow {
     pub(crate) fn is_datagrams(&self) -> bool {
         self.tuple.protocol != Protocol::Tcp
     }
+}
+
+/// The same process, before and after it executed another program.
+fn is_other_image(one: ProcessKey, other: ProcessKey) -> bool {
+    (one.pid, one.start_ns) == (other.pid, other.start_ns) && one.exec_id != other.exec_id
 }
 
 /// `tuple` with what it lacks taken from `other`.
@@ -324,6 +345,13 @@ impl Flows {
         match self.place(slot) {
             Slot::Live(flow) => Some(flow),
             Slot::Free { .. } | Slot::LetGo(_) => None,
+        }
+    }
+
+    /// Marks a flow that is followed as one that is told in a sum, or by itself.
+    pub(crate) fn set_summed(&mut self, slot: u32, is_summed: bool) {
+        if let Slot::Live(flow) = self.place(slot) {
+            flow.is_summed = is_summed;
         }
     }
 

@@ -97,6 +97,8 @@ pub fn encode_header(header: &Header, out: &mut Vec<u8>) {
         writer.uint(12, header.config.gone_grace_ns);
         writer.uint(13, header.config.age_max_ns);
         writer.uint(14, header.config.datagram_idle_ns);
+        writer.uint(15, header.config.burst_max);
+        writer.uint(16, header.config.burst_interval_ns);
     });
 }
 
@@ -213,6 +215,10 @@ fn read_header(fields: Fields<'_>) -> Result<Header, StreamError> {
                 .unwrap_or(Config::default().gone_grace_ns),
             age_max_ns: fields.narrow_if(13)?.unwrap_or(0),
             datagram_idle_ns: fields.narrow_if(14)?.unwrap_or(0),
+            burst_max: fields.narrow_if(15)?.unwrap_or(0),
+            burst_interval_ns: fields
+                .narrow_if(16)?
+                .unwrap_or(Config::default().burst_interval_ns),
         },
     })
 }

@@ -1,9 +1,11 @@
 //! The flow table: what makes one honest record out of what the sensors saw.
 
+mod bursting;
 mod reaping;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use crate::bursts::{Bursts, End};
 use crate::event::{Closed, Event, FlowKey, Introduction, Opened, Owner};
 use crate::live::{Draft, Flow, Flows, Missing, Party};
 use crate::processes::Processes;
@@ -35,7 +37,7 @@ pub struct Config {
     /// Its hostname comes on top where no other flow shares it: its length and 16 bytes.
     ///
     /// What else depends on this number: an eighth of it are remembered after they were given up,
-    /// and as many after they closed, at 170 bytes; as many closes wait for their process, at 500
+    /// as many after they closed, and as many after their key came back, at 170 bytes; as many closes wait for their process, at 500
     /// bytes, where [`Config::identity_wait_ns`] says so; and the idlest are sought in a list of 24
     /// bytes a flow. Together that is at most 150 bytes for each flow, 14.3 MiB for 100,000.
     ///
@@ -70,6 +72,15 @@ pub struct Config {
     /// Flows other than TCP that were not heard of for so long, in nanoseconds, are closed as idle,
     /// an eighth of this time later at most; zero is never.
     pub datagram_idle_ns: u64,
+    /// Flows that one process may make in one interval and that have records of their own; what it
+    /// makes beyond is summed ([`record::Aggregate`]); zero is never.
+    ///
+    /// # Memory
+    /// A sum takes 700 bytes at most, and there are a sixteenth of [`Config::flows_max`] of them;
+    /// each of [`Config::processes_max`] processes is counted in 60 bytes.
+    pub burst_max: u64,
+    /// The interval, in nanoseconds.
+    pub burst_interval_ns: u64,
 }
 
 impl Default for Config {
@@ -84,6 +95,8 @@ impl Default for Config {
             gone_grace_ns: 10 * SECOND_NS,
             age_max_ns: 0,
             datagram_idle_ns: 0,
+            burst_max: 0,
+            burst_interval_ns: 60 * SECOND_NS,
         }
     }
 }
@@ -119,6 +132,10 @@ pub struct Counters {
     pub notices: u64,
     /// Closes recorded because the sensor told of them, or because nobody else ever will.
     pub closes_recorded: u64,
+    /// Closes that are summed with others and have no record of their own.
+    pub closes_aggregated: u64,
+    /// Records of such sums given.
+    pub aggregates: u64,
     /// Closes that sensors declared lost.
     pub closes_lost: u64,
     /// Flows closed because a sweep did not find them.
@@ -149,6 +166,8 @@ pub struct Counters {
     pub scans: u64,
     /// Flows in the table.
     pub live: u64,
+    /// Of those, flows beyond the limit of their process, which have no record so far.
+    pub summed: u64,
     /// Records held back now.
     pub waiting: u64,
     /// Processes remembered.
@@ -172,10 +191,13 @@ pub struct FlowTable {
     /// Records that wait for an introduction.
     waiting: Waiting,
     reaper: Reaper,
+    bursts: Bursts,
     /// Flows that were closed without their end being seen.
     given_up: Tombstones,
     /// Flows that closed, so that what comes late does not open them again.
     ended: Tombstones,
+    /// Flows whose key another one has, so that what comes late is not taken for the other's.
+    superseded: Tombstones,
     /// Closes that were declared lost and whose flows were not closed in another way since.
     losses_open: u64,
     /// When a loss of each kind was last declared, or the table began.
@@ -207,6 +229,8 @@ enum Pending {
     Opens(Mono),
     /// The records whose wait ends until then.
     Held(Mono),
+    /// The sums of intervals that are over.
+    Sums,
 }
 
 /// An open that waits to be told. Its flow may be gone by then, or another may have its slot.
@@ -243,8 +267,10 @@ impl FlowTable {
             untold: VecDeque::new(),
             waiting: Waiting::new(config.flows_max / 8),
             reaper: Reaper::default(),
+            bursts: Bursts::new(bursting::bounds(&config), start.mono),
             given_up: Tombstones::new(config.flows_max / 8),
             ended: Tombstones::new(config.flows_max / 8),
+            superseded: Tombstones::new(config.flows_max / 8),
             losses_open: 0,
             declared: BTreeMap::new(),
             started: start,
@@ -320,6 +346,7 @@ impl FlowTable {
             self.outputs.push_back(Pending::Opens(now));
         }
         self.reap(now);
+        self.end_interval(now);
         if now < self.ledger_due {
             return;
         }
@@ -338,6 +365,7 @@ impl FlowTable {
             self.untold.front().map(|untold| untold.due),
             self.waiting.next_due(),
             self.reaper.next_due(),
+            self.bursts.next_due(),
         ];
         dues.into_iter().flatten().min().unwrap_or(self.ledger_due)
     }
@@ -346,6 +374,7 @@ impl FlowTable {
     pub fn handle_stop(&mut self) {
         self.is_stopping = true;
         self.outputs.push_back(Pending::Held(Mono(u64::MAX)));
+        self.end_bursts();
         self.outputs.push_back(Pending::Opens(Mono(u64::MAX)));
     }
 
@@ -359,6 +388,7 @@ impl FlowTable {
                 Pending::LetGo { slot, outcome, at } => self.close_let_go(slot, outcome, at),
                 Pending::Opens(until) => self.next_open(until),
                 Pending::Held(until) => self.next_held(until),
+                Pending::Sums => self.next_sum(),
             };
             if let Some(connection) = connection {
                 self.counters.connection_records += 1;
@@ -371,6 +401,7 @@ impl FlowTable {
     pub fn counters(&self) -> Counters {
         Counters {
             live: self.flows.len() as u64,
+            summed: self.bursts.live,
             waiting: self.waiting.len() as u64,
             processes: self.processes.len() as u64,
             ..self.counters
@@ -381,12 +412,14 @@ impl FlowTable {
     pub fn tally(&self) -> Tally {
         let Counters {
             closes_recorded,
+            closes_aggregated,
             closes_lost,
             ..
         } = self.counters;
         Tally {
-            closes_made: closes_recorded + closes_lost,
+            closes_made: closes_recorded + closes_aggregated + closes_lost,
             closes_recorded,
+            closes_aggregated,
             closes_dropped: 0,
             closes_lost,
             live: self.flows.len() as u64,
@@ -402,7 +435,12 @@ impl FlowTable {
     }
 
     fn clock_read(&mut self, mono: Mono, wall: Wall) {
-        let by_ns = wall.0.wrapping_sub(self.anchor.wall_at(mono).0);
+        if mono < self.anchor.mono {
+            // Told late: a newer reading of both is known.
+            self.counters.strays += 1;
+            return;
+        }
+        let by_ns = wall.0.saturating_sub(self.anchor.wall_at(mono).0);
         self.anchor = Stamp { wall, mono };
         if by_ns.unsigned_abs() >= CLOCK_STEP_NS_MIN {
             self.notice(NoticeKind::ClockStepped { by_ns }, mono);
@@ -450,9 +488,15 @@ impl FlowTable {
     fn opened(&mut self, opened: Opened, now: Mono) {
         let key = opened.key;
         if let Some(slot) = self.flows.slot(key) {
-            let its = self.flows.at(slot).map_or(opened.origin, |it| it.origin);
-            if is_same_flow(its, opened.origin) {
+            let its = self.flows.at(slot).map(|it| (it.origin, it.at));
+            let (origin, at) = its.unwrap_or((opened.origin, opened.at));
+            if is_same_flow(origin, opened.origin) || opened.at == at {
                 return self.seen_again(&opened, now);
+            }
+            if opened.at < at {
+                // The flow before this one, told of late.
+                self.counters.strays += 1;
+                return;
             }
             self.let_go(slot, Outcome::Superseded, opened.at);
         } else if let Some(ended) = self.ended.get(key) {
@@ -473,7 +517,10 @@ impl FlowTable {
         if self.flows.len() >= self.config.flows_max {
             self.evict_idlest(now);
         }
+        let owner = opened.owner.map(|owner| owner.process);
+        let is_summed = before.is_none() && self.is_beyond_limit(owner, opened.origin, now);
         let mut flow = self.new_flow(opened);
+        flow.is_summed = is_summed;
         if let Some(before) = before {
             flow.totals = before.totals;
             flow.before = Some(Box::new(before));
@@ -481,6 +528,10 @@ impl FlowTable {
         let ordinal = flow.ordinal;
         self.expect_silence(&flow, now);
         let slot = self.flows.insert(flow);
+        if is_summed {
+            self.bursts.live += 1;
+            return;
+        }
         self.untold.push_back(Untold {
             due: now.plus_ns(self.config.open_delay_ns),
             ordinal,
@@ -562,7 +613,7 @@ impl FlowTable {
                 flow.give_to(owner, &mut self.processes);
             }
         }
-        if now.since_ns(flow.last_record) >= self.config.update_interval_ns {
+        if !flow.is_summed && now.since_ns(flow.last_record) >= self.config.update_interval_ns {
             flow.last_record = now;
             let draft = flow.draft(self.epoch, Phase::Update, at, &mut self.processes);
             let connection = draft.finish(&mut self.processes);
@@ -592,14 +643,15 @@ impl FlowTable {
 
     fn closed(&mut self, closed: Closed, now: Mono) {
         let last = Totals::told(closed.traffic);
-        let live = self.flows.remove(closed.key);
-        let before = match &live {
-            Some(flow) => flow.before.as_deref().copied(),
-            None => self.given_up.take(closed.key),
+        let (live, before, is_late) = self.whose_close(&closed);
+        let is_summed = match (&live, &before) {
+            (Some(flow), _) => flow.is_summed,
+            (None, Some(_)) => false,
+            (None, None) => {
+                let owner = closed.owner.map(|owner| owner.process);
+                self.is_beyond_limit(owner, closed.origin, now)
+            }
         };
-        if !before.is_some_and(|it| it.is_counted) {
-            self.counters.closes_recorded += 1;
-        }
         let told = match (&live, &before) {
             (Some(flow), _) => flow.totals,
             (None, Some(before)) => before.totals,
@@ -609,12 +661,19 @@ impl FlowTable {
         let ended = Tombstone {
             totals,
             is_counted: true,
-            at: closed.at,
+            at: closed.at.min(self.latest),
         };
-        self.ended.set(closed.key, ended);
+        let memory = if is_late {
+            &mut self.superseded
+        } else {
+            &mut self.ended
+        };
+        memory.set(closed.key, ended);
+        let is_counted = before.is_some_and(|it| it.is_counted);
         let mut flow = match (live, before) {
             (Some(flow), _) => flow,
             (None, Some(before)) if !last.exceeds(&before.totals) => {
+                self.counters.closes_recorded += u64::from(!is_counted);
                 self.counters.strays += 1;
                 return;
             }
@@ -622,7 +681,50 @@ impl FlowTable {
         };
         flow.close_with(&closed, &mut self.processes);
         flow.totals = totals;
-        self.close(flow, &closed, now);
+        self.sum_up_or_close(flow, is_summed, is_counted, &closed, now);
+    }
+
+    /// The flow that a close is of, if it is followed; what was told of it before; and whether
+    /// another one has its key by now.
+    fn whose_close(&mut self, closed: &Closed) -> (Option<Flow>, Option<Tombstone>, bool) {
+        let key = closed.key;
+        let Some(slot) = self.flows.slot(key) else {
+            let ended = self.ended.get(key).filter(|it| is_twice(closed, it));
+            let ended = ended.copied();
+            return (None, self.given_up.take(key).or(ended), false);
+        };
+        if self.flows.at(slot).is_some_and(|it| is_older(closed, it)) {
+            return (None, self.superseded.take(key), true);
+        }
+        let live = self.flows.remove(key);
+        if live.as_ref().is_some_and(|it| it.is_summed) {
+            self.bursts.live -= 1;
+        }
+        let before = live.as_ref().and_then(|it| it.before.as_deref().copied());
+        (live, before, false)
+    }
+
+    fn sum_up_or_close(
+        &mut self,
+        flow: Flow,
+        is_summed: bool,
+        is_counted: bool,
+        closed: &Closed,
+        now: Mono,
+    ) {
+        let end = End {
+            ending: closed.ending,
+            at: closed.at,
+            retransmits: closed.retransmits,
+        };
+        let flow = match is_summed {
+            true => self.sum_up(flow, end, now),
+            false => Some(Box::new(flow)),
+        };
+        if let Some(flow) = flow {
+            self.counters.closes_recorded += u64::from(!is_counted);
+            self.close(*flow, closed, now);
+        }
     }
 
     fn flow_without_open(&mut self, closed: &Closed, before: Option<Tombstone>) -> Flow {
@@ -658,7 +760,16 @@ impl FlowTable {
 
     /// The close of a flow whose end was not seen.
     fn close_let_go(&mut self, slot: u32, outcome: Outcome, at: Mono) -> Option<Box<Connection>> {
-        let mut flow = self.flows.take_let_go(slot)?;
+        let flow = self.flows.take_let_go(slot)?;
+        self.close_unseen(flow, outcome, at)
+    }
+
+    fn close_unseen(
+        &mut self,
+        mut flow: Flow,
+        outcome: Outcome,
+        at: Mono,
+    ) -> Option<Box<Connection>> {
         flow.totals = flow.totals.cut_off();
         let phase = Phase::Close(Ending {
             outcome,
@@ -801,6 +912,23 @@ fn is_same_flow(known: Origin, told: Origin) -> bool {
         Origin::Live | Origin::Sampled => false,
     };
     saw_no_beginning(known) || saw_no_beginning(told)
+}
+
+/// A close of a flow that closed already: told twice, or by two who know different totals.
+fn is_twice(closed: &Closed, ended: &Tombstone) -> bool {
+    let began = closed.opened.or(closed.established).unwrap_or(closed.at);
+    began < ended.at || closed.at <= ended.at
+}
+
+/// A close of the flow that had the key before the one that has it now, and whose beginning was
+/// seen.
+fn is_older(closed: &Closed, live: &Flow) -> bool {
+    let saw_beginning = match live.origin {
+        Origin::Live | Origin::Sampled => true,
+        Origin::Snapshot | Origin::Inferred => false,
+    };
+    let began = closed.opened.or(closed.established).unwrap_or(closed.at);
+    saw_beginning && closed.at < live.at && began < live.began()
 }
 
 /// An attempt that failed has no open. A connection that was established had one, which was lost,
@@ -1085,6 +1213,7 @@ mod tests {
         let expected = Tally {
             closes_made: 4,
             closes_recorded: 2,
+            closes_aggregated: 0,
             closes_dropped: 0,
             closes_lost: 2,
             live: 0,
@@ -1167,6 +1296,7 @@ mod tests {
         let tally = Tally {
             closes_made: 1,
             closes_recorded: 1,
+            closes_aggregated: 0,
             closes_dropped: 0,
             closes_lost: 0,
             live: 0,

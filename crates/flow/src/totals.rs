@@ -141,6 +141,71 @@ impl Totals {
     }
 }
 
+/// The totals of many flows, added up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TotalsSum {
+    flows: u64,
+    /// By count: the sum of those that are known, and how many are.
+    counts: [(u64, u64); 4],
+    /// How many flows were of each quality, by [`QUALITIES`].
+    qualities: [u64; QUALITIES.len()],
+    is_too_large: bool,
+}
+
+const QUALITIES: [ByteQuality; 5] = [
+    ByteQuality::Unknown,
+    ByteQuality::Exact,
+    ByteQuality::SoFar,
+    ByteQuality::AtLeast,
+    ByteQuality::ZeroUnverified,
+];
+
+impl TotalsSum {
+    /// Adds a flow. A zero that nobody vouches for is no count.
+    pub(crate) fn add(&mut self, totals: Totals) {
+        self.flows += 1;
+        for ((sum, known), one_higher) in self.counts.iter_mut().zip(totals.one_higher) {
+            let Some(count) = one_higher.checked_sub(1) else {
+                continue;
+            };
+            *known += 1;
+            let (added, is_too_large) = sum.overflowing_add(count);
+            *sum = if is_too_large { u64::MAX } else { added };
+            self.is_too_large |= is_too_large;
+        }
+        for (quality, flows) in QUALITIES.iter().zip(&mut self.qualities) {
+            *flows += u64::from(*quality == totals.quality);
+        }
+    }
+
+    /// As a record has it. A count that is not known of all is a lower bound, and so are all where
+    /// the flows differ in how well they are known.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let mut of_all = QUALITIES.iter().zip(self.qualities);
+        let of_all = of_all.find(|(_, flows)| *flows == self.flows);
+        let of_all = of_all.map(|(quality, _)| *quality);
+        let is_partly_known = |(_, known): &(u64, u64)| *known > 0 && *known < self.flows;
+        let is_cut = self.is_too_large || self.counts.iter().any(is_partly_known);
+        let is_unknown = self.counts.iter().all(|(_, known)| *known == 0);
+        let quality = match of_all {
+            Some(ByteQuality::Exact) if !is_cut => ByteQuality::Exact,
+            Some(ByteQuality::ZeroUnverified) => ByteQuality::ZeroUnverified,
+            Some(ByteQuality::Unknown) if !is_cut => ByteQuality::Unknown,
+            Some(_) | None if is_unknown => ByteQuality::Unknown,
+            Some(_) | None => ByteQuality::AtLeast,
+        };
+        let one_higher = self.counts.map(|(sum, known)| match known {
+            0 => 0,
+            _ => sum.saturating_add(1),
+        });
+        let sum = Totals {
+            one_higher,
+            quality,
+        };
+        sum.traffic()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

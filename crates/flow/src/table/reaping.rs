@@ -1,10 +1,11 @@
 //! Flows whose end nobody tells: when the table gives them up, and what it remembers of them.
 
 use super::{Config, FlowTable, Pending};
+use crate::bursts::End;
 use crate::event::FlowKey;
 use crate::live::Flow;
 use crate::tombstones::Tombstone;
-use record::{Mono, Outcome, ProcessKey};
+use record::{Ending, Mono, Outcome, ProcessKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// When flows are looked through next, and for what.
@@ -190,7 +191,9 @@ impl FlowTable {
         };
         let key = flow.key;
         let totals = flow.totals;
+        let is_summed = flow.is_summed;
         let was_counted = flow.before.as_ref().is_some_and(|it| it.is_counted);
+        let recorded = self.counters.closes_recorded;
         let tombstone = Tombstone {
             totals,
             is_counted: self.count(outcome, was_counted),
@@ -198,9 +201,38 @@ impl FlowTable {
         };
         if may_be_heard_of(outcome) {
             self.given_up.set(key, tombstone);
+        } else if outcome == Outcome::Superseded {
+            self.superseded.set(key, tombstone);
+        }
+        self.bursts.live -= u64::from(is_summed);
+        if is_summed && self.counters.closes_recorded > recorded {
+            return self.sum_up_unseen(key, outcome, at);
         }
         self.flows.let_go(slot);
         self.outputs.push_back(Pending::LetGo { slot, outcome, at });
+    }
+
+    /// An end that was not seen, is in the books, and is told in a sum.
+    fn sum_up_unseen(&mut self, key: FlowKey, outcome: Outcome, at: Mono) {
+        let Some(mut flow) = self.flows.remove(key) else {
+            return;
+        };
+        flow.totals = flow.totals.cut_off();
+        let end = End {
+            ending: Ending {
+                outcome,
+                errno: None,
+            },
+            at,
+            retransmits: None,
+        };
+        match self.sum_up(flow, end, self.latest) {
+            None => self.counters.closes_recorded -= 1,
+            Some(flow) => {
+                let close = self.close_unseen(*flow, outcome, at);
+                self.outputs.extend(close.map(Pending::Connection));
+            }
+        }
     }
 
     /// Enters an end that was not seen into the books, and says whether it is one that counts.
@@ -614,6 +646,7 @@ mod tests {
         let expected = Tally {
             closes_made: 3,
             closes_recorded: 2,
+            closes_aggregated: 0,
             closes_dropped: 0,
             closes_lost: 1,
             live: 3,
