@@ -230,7 +230,8 @@ impl Evidence {
             | NoticeKind::TrailEvicted { .. }
             | NoticeKind::Ledger(_)
             | NoticeKind::PolicyChanged(_)
-            | NoticeKind::PolicyCounts(_) => {}
+            | NoticeKind::PolicyCounts(_)
+            | NoticeKind::StageCounts(_) => {}
         }
     }
 }

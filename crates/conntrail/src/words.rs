@@ -7,7 +7,7 @@ use record::{
     Aggregate, AggregateCause, AggregateScope, BreakerCause, BreakerState, ByteQuality,
     CodeSignature, Confidence, Connection, Coverage, Direction, Endpoint, ExtensionReplaced,
     NoticeKind, Origin, Outcome, Phase, PolicyChanged, PolicyCounts, PolicyState, PreviousEpoch,
-    Process, Protocol, Record, SignatureValidity, Tally, TcpCounts, Traffic, Wall,
+    Process, Protocol, Record, SignatureValidity, StageCounts, Tally, TcpCounts, Traffic, Wall,
 };
 use std::fmt::Write;
 
@@ -407,7 +407,7 @@ pub(crate) fn clock_time(wall: Wall) -> String {
     in_zone(wall, "%H:%M:%S%.3f")
 }
 
-fn date_time(wall: Wall) -> String {
+pub(crate) fn date_time(wall: Wall) -> String {
     in_zone(wall, "%F %T%.3f")
 }
 
@@ -488,6 +488,7 @@ pub(crate) fn notice_words(kind: &NoticeKind) -> String {
         NoticeKind::Sleeping => "the machine goes to sleep".to_owned(),
         NoticeKind::PolicyChanged(changed) => policy_words(changed),
         NoticeKind::PolicyCounts(counts) => policy_counts_words(counts),
+        NoticeKind::StageCounts(counts) => stage_counts_words(counts),
     }
 }
 
@@ -610,6 +611,25 @@ fn policy_counts_words(counts: &PolicyCounts) -> String {
     format!("of {records} records the privacy policy dropped {dropped} and changed {changed}")
 }
 
+fn stage_counts_words(counts: &StageCounts) -> String {
+    let StageCounts {
+        given,
+        own,
+        dropped,
+        refused,
+        recorded,
+        ..
+    } = counts;
+    let dropped = match dropped.records {
+        0 => String::new(),
+        dropped => format!(", {dropped} dropped by policy"),
+    };
+    format!(
+        "so far {} records of the flow table and {own} notices, {} recorded{dropped} and {} lost",
+        given.records, recorded.records, refused.records
+    )
+}
+
 fn policy_words(changed: &PolicyChanged) -> String {
     let PolicyChanged {
         state,
@@ -642,7 +662,7 @@ fn policy_words(changed: &PolicyChanged) -> String {
 }
 
 /// A name of ours as people read it.
-fn spaced(name: &str) -> String {
+pub(crate) fn spaced(name: &str) -> String {
     name.replace('_', " ")
 }
 

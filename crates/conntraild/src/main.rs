@@ -12,6 +12,7 @@
 
 #[cfg(any(target_os = "macos", test))]
 mod backlog;
+mod books;
 mod capture;
 #[cfg(any(target_os = "macos", test))]
 mod insisting;

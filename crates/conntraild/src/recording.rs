@@ -1,5 +1,6 @@
 //! The recording thread: events through the flow table into the trail.
 
+use crate::books::Books;
 use crate::capture::Capture;
 use crate::log::say;
 use crate::privacy::{PolicyWatch, Privacy};
@@ -25,6 +26,7 @@ pub(crate) struct Recorder {
     users: Users,
     privacy: Privacy,
     capture: Option<Capture>,
+    books: Books,
     /// The disk has refused since the last flush that worked; said once, not every second.
     disk_refuses: bool,
 }
@@ -49,17 +51,10 @@ impl Recorder {
                 .then(|| config.age_max_s.saturating_mul(1_000_000_000)),
             ..WriterOptions::new(device.clone(), config.quota_bytes)
         };
-        let mut trail = TrailWriter::open(state_dir, options, now)?;
+        let trail = TrailWriter::open(state_dir, options, now)?;
         let started = NoticeKind::RecorderStarted {
             previous: trail.previous(),
         };
-        trail.append(
-            &Record::Notice(Notice {
-                at: now,
-                kind: started,
-            }),
-            now.mono,
-        );
         let header = stream::Header {
             config: sensing::table_config(config),
             epoch: trail.epoch(),
@@ -75,8 +70,10 @@ impl Recorder {
             users: Users::of_this_machine(),
             privacy,
             capture: None,
+            books: Books::new(now),
             disk_refuses: false,
         };
+        recorder.notice(started, now);
         if let Some(in_force) = in_force {
             recorder.notice(in_force, now);
         }
@@ -166,11 +163,47 @@ impl Recorder {
 
     /// Keeps a record as the policy lets it be, if it does.
     fn keep(&mut self, mut record: Record, now: Mono) {
-        if self.privacy.keeps(&mut record) {
-            self.trail.append(&record, now);
+        let is_ledger = is_ledger(&record);
+        if is_ledger {
+            self.declare_refused(clock::stamp());
         }
-        if is_ledger(&record) {
-            self.tell_counts(clock::stamp());
+        self.books.given(&record);
+        if !self.privacy.keeps(&mut record) {
+            return self.books.dropped(&record);
+        }
+        self.write(record, now);
+        if is_ledger {
+            self.tell_stages(clock::stamp());
+        }
+    }
+
+    /// The last step of a record in memory. What there is no room for is counted.
+    fn write(&mut self, mut record: Record, now: Mono) {
+        let appended = self.books.settle(&mut record) && self.trail.append(&record, now).is_some();
+        match appended {
+            true => self.books.recorded(&record),
+            false => self.books.refused(&record),
+        }
+    }
+
+    /// What the trail's queue had no room for becomes notices, as soon as it has room for those.
+    fn declare_refused(&mut self, now: Stamp) {
+        while let Some((kind, loss)) = self.books.undeclared() {
+            let mut notice = Record::Notice(Notice { at: now, kind });
+            let _ = self.privacy.keeps(&mut notice);
+            if self.trail.append(&notice, now.mono).is_none() {
+                return;
+            }
+            self.books.declared(loss);
+        }
+    }
+
+    /// What the policy did, and what each stage came to: they stand together, so that readers can
+    /// compare them to the record.
+    fn tell_stages(&mut self, now: Stamp) {
+        self.tell_counts(now);
+        if let Some(counts) = self.books.told(&self.table.counters()) {
+            self.notice(NoticeKind::StageCounts(counts), now);
         }
     }
 
@@ -215,8 +248,9 @@ impl Recorder {
         if self.disk_refuses || self.trail.tend_timeout().is_none_or(|due| due > now) {
             return;
         }
-        if let Err(error) = self.trail.tend(now) {
-            say(&format!("the trail could not be made denser: {error}"));
+        match self.trail.tend(now) {
+            Ok(rewritten) => self.books.rewrote(rewritten.is_some()),
+            Err(error) => say(&format!("the trail could not be made denser: {error}")),
         }
     }
 
@@ -233,7 +267,9 @@ impl Recorder {
     }
 
     fn flush(&mut self, now: Stamp) {
-        match self.trail.flush(now) {
+        let flushed = self.trail.flush(now);
+        self.books.flushed(flushed.is_ok(), now);
+        match flushed {
             Ok(flushed) => {
                 if std::mem::take(&mut self.disk_refuses) {
                     say("the trail can be written again");
@@ -255,11 +291,21 @@ impl Recorder {
         if let Some(trouble) = flushed.trouble {
             say(&format!("the trail: {trouble}"));
         }
-        if let Some(dropped) = flushed.dropped {
-            self.notice(lost_records(Some(dropped.count), dropped.since), now);
-        }
+        // What the writer dropped, the books know already, and how much of it were closes.
+        self.declare_refused(now);
         for range in flushed.evicting {
+            self.books.evicted(&range);
             self.notice(evicted(range), now);
+        }
+        for trail::Spoilt { range, created } in flushed.damaged {
+            say(&format!(
+                "records from {} of epoch {} on are damaged; conntrail verify says which",
+                range.first_sequence, range.epoch
+            ));
+            self.notice(
+                lost_records(LossCause::Damaged, None, created.unwrap_or_default()),
+                now,
+            );
         }
         for range in flushed.vanished {
             say(&format!(
@@ -269,15 +315,17 @@ impl Recorder {
             let count = range
                 .last_sequence
                 .map(|last| last - range.first_sequence + 1);
-            self.notice(lost_records(count, self.header.start), now);
+            let since = self.header.start;
+            self.notice(lost_records(LossCause::Deleted, count, since), now);
         }
     }
 
     fn notice(&mut self, kind: NoticeKind, now: Stamp) {
         let mut notice = Record::Notice(Notice { at: now, kind });
-        if self.privacy.keeps(&mut notice) {
-            self.trail.append(&notice, now.mono);
-        }
+        self.books.made();
+        // Of a notice a policy changes only what it counted itself.
+        let _ = self.privacy.keeps(&mut notice);
+        self.write(notice, now.mono);
     }
 
     fn close(mut self, reason: StopReason) -> anyhow::Result<()> {
@@ -285,7 +333,8 @@ impl Recorder {
         self.table.handle_stop();
         self.drain(now.mono);
         self.flush(now);
-        self.tell_counts(now);
+        self.declare_refused(now);
+        self.tell_stages(now);
         let tally = self.table.tally();
         self.notice(NoticeKind::RecorderStopped { reason, tally }, now);
         if let Some(capture) = self.capture.take() {
@@ -331,10 +380,10 @@ fn is_ledger(record: &Record) -> bool {
     }
 }
 
-fn lost_records(count: Option<u64>, since: Stamp) -> NoticeKind {
+fn lost_records(cause: LossCause, count: Option<u64>, since: Stamp) -> NoticeKind {
     NoticeKind::Lost {
         stage: LossStage::Trail,
-        cause: LossCause::WriteFailed,
+        cause,
         what: LostKind::Records,
         count,
         since,

@@ -131,6 +131,12 @@ impl Bursts {
         now >= self.ends
     }
 
+    /// Connections in sums that are not told yet.
+    pub(crate) fn untold(&self) -> u64 {
+        let sums = self.sums.iter().chain(&self.over);
+        sums.map(|sum| sum.connections).sum()
+    }
+
     /// When there is something to tell.
     pub(crate) fn next_due(&self) -> Option<Mono> {
         (self.live > 0 || !self.sums.is_empty()).then_some(self.ends)

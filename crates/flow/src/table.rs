@@ -164,12 +164,19 @@ pub struct Counters {
     pub hurried: u64,
     /// Times that all flows were looked through.
     pub scans: u64,
+    /// Closes given of connections whose end counts already, or is declared lost, or is still to
+    /// come.
+    pub repeated: u64,
+    /// Ends that count and bring no record, because an earlier close had told the whole story.
+    pub told_before: u64,
     /// Flows in the table.
     pub live: u64,
     /// Of those, flows beyond the limit of their process, which have no record so far.
     pub summed: u64,
     /// Records held back now.
     pub waiting: u64,
+    /// Ends that are not told yet: of closes among them, and of connections in sums.
+    pub closes_waiting: u64,
     /// Processes remembered.
     pub processes: u64,
 }
@@ -403,6 +410,7 @@ impl FlowTable {
             live: self.flows.len() as u64,
             summed: self.bursts.live,
             waiting: self.waiting.len() as u64,
+            closes_waiting: self.waiting.closes() + self.bursts.untold(),
             processes: self.processes.len() as u64,
             ..self.counters
         }
@@ -675,6 +683,7 @@ impl FlowTable {
             (None, Some(before)) if !last.exceeds(&before.totals) => {
                 self.counters.closes_recorded += u64::from(!is_counted);
                 self.counters.strays += 1;
+                self.counters.told_before += u64::from(!is_counted);
                 return;
             }
             (None, before) => self.flow_without_open(&closed, before),
@@ -723,6 +732,7 @@ impl FlowTable {
         };
         if let Some(flow) = flow {
             self.counters.closes_recorded += u64::from(!is_counted);
+            self.counters.repeated += u64::from(is_counted);
             self.close(*flow, closed, now);
         }
     }

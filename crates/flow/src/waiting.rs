@@ -18,6 +18,15 @@ pub(crate) enum Held {
     },
 }
 
+impl Held {
+    fn closes(&self) -> u64 {
+        match self {
+            Held::Close(draft) => draft.connection.closes(),
+            Held::Open { .. } => 0,
+        }
+    }
+}
+
 /// Records that wait, each for at most the same time, and no more than a bound.
 #[derive(Debug)]
 pub(crate) struct Waiting {
@@ -26,6 +35,7 @@ pub(crate) struct Waiting {
     by_process: BTreeSet<(ProcessKey, u64)>,
     last_number: u64,
     entries_max: usize,
+    closes: u64,
 }
 
 #[derive(Debug)]
@@ -43,12 +53,18 @@ impl Waiting {
             by_process: BTreeSet::new(),
             last_number: 0,
             entries_max: entries_max.max(1),
+            closes: 0,
         }
     }
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many connections they tell the end of.
+    pub(crate) fn closes(&self) -> u64 {
+        self.closes
     }
 
     /// Holds a record back until `due`, which must not be before that of the last one. Gives the
@@ -58,6 +74,7 @@ impl Waiting {
         let number = self.last_number;
         let waits_for = missing.iter().flatten();
         self.by_process.extend(waits_for.map(|key| (*key, number)));
+        self.closes += held.closes();
         let entry = Entry { due, held, missing };
         self.entries.insert(number, entry);
         (self.entries.len() > self.entries_max)
@@ -81,6 +98,7 @@ impl Waiting {
             if self.is_complete_without(number, key)
                 && let Some(entry) = self.entries.remove(&number)
             {
+                self.closes -= entry.held.closes();
                 ready.push(entry.held);
             }
         }
@@ -102,6 +120,7 @@ impl Waiting {
 
     fn take_first(&mut self) -> Option<Held> {
         let (number, entry) = self.entries.pop_first()?;
+        self.closes -= entry.held.closes();
         for key in entry.missing.into_iter().flatten() {
             self.by_process.remove(&(key, number));
         }

@@ -127,7 +127,8 @@ impl Engine {
             | NoticeKind::ClockStepped { .. }
             | NoticeKind::TrailEvicted { .. }
             | NoticeKind::PolicyChanged(_)
-            | NoticeKind::PolicyCounts(_) => return,
+            | NoticeKind::PolicyCounts(_)
+            | NoticeKind::StageCounts(_) => return,
         };
         let Tally {
             closes_recorded,

@@ -77,7 +77,8 @@ fn is_cut(kind: &NoticeKind) -> bool {
         | NoticeKind::TrailEvicted { .. }
         | NoticeKind::Ledger(_)
         | NoticeKind::PolicyChanged(_)
-        | NoticeKind::PolicyCounts(_) => false,
+        | NoticeKind::PolicyCounts(_)
+        | NoticeKind::StageCounts(_) => false,
     }
 }
 

@@ -140,6 +140,8 @@ choices! {
         UnknownProcess = 7 "unknown_process",
         ProgramBusy = 8 "program_busy",
         Fault = 9 "fault",
+        Damaged = 20 "damaged",
+        Deleted = 21 "deleted",
     }
     LostKind {
         Closes = 1 "closes",

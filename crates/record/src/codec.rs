@@ -16,8 +16,9 @@ use crate::{
     Device, Direction, Ending, Endpoint, EndpointId, ExecutableFile, ExtensionReplaced, Hostname,
     IdentitySource, LossCause, LossStage, LostKind, Mono, NameSource, Notice, NoticeKind, Origin,
     Outcome, Phase, PolicyAction, PolicyChanged, PolicyCounts, PolicyField, PolicyState,
-    PreviousEpoch, Process, ProcessKey, Protocol, Record, RuleCount, SensorKind, SignatureValidity,
-    Stamp, StopReason, Tally, TcpCounts, Traffic, Treated, User, Wall,
+    PreviousEpoch, Process, ProcessKey, Protocol, Record, RecordCounts, RuleCount, SensorKind,
+    SignatureValidity, StageCounts, Stamp, StopReason, Tally, TcpCounts, Traffic, Treated, User,
+    Wall,
 };
 use std::sync::Arc;
 
@@ -714,6 +715,7 @@ const NOTICE_EXTENSION_REPLACED: u32 = 13;
 const NOTICE_SLEEPING: u32 = 14;
 const NOTICE_POLICY_CHANGED: u32 = 30;
 const NOTICE_POLICY_COUNTS: u32 = 31;
+const NOTICE_STAGE_COUNTS: u32 = 40;
 
 fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
     match &notice.kind {
@@ -775,7 +777,34 @@ fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
                 write_policy_counts(counts, body)
             });
         }
+        NoticeKind::StageCounts(counts) => {
+            out.message(NOTICE_STAGE_COUNTS, |body| write_stage_counts(counts, body));
+        }
     }
+}
+
+fn write_stage_counts(counts: &StageCounts, out: &mut Writer<'_>) {
+    let StageCounts {
+        given,
+        own,
+        dropped,
+        refused,
+        recorded,
+        ..
+    } = counts;
+    for (field, both) in [(1, given), (4, dropped), (6, refused), (8, recorded)] {
+        out.uint(field, both.records);
+        out.uint(field + 1, both.closes);
+        if field == 1 {
+            out.uint(3, *own);
+        }
+    }
+    out.uint(10, counts.closes_waiting);
+    out.uint(11, counts.closes_repeated);
+    out.uint(12, counts.ends_told_before);
+    out.uint(13, counts.flows_evicted);
+    out.uint(14, counts.records_evicted);
+    out.uint(15, counts.segments_rewritten);
 }
 
 fn write_policy(changed: &PolicyChanged, out: &mut Writer<'_>) {
@@ -960,6 +989,7 @@ fn read_notice(mut fields: Fields<'_>) -> Result<NoticeKind, WireError> {
         NOTICE_SLEEPING => NoticeKind::Sleeping,
         NOTICE_POLICY_CHANGED => NoticeKind::PolicyChanged(body.policy()?),
         NOTICE_POLICY_COUNTS => NoticeKind::PolicyCounts(body.policy_counts()?),
+        NOTICE_STAGE_COUNTS => NoticeKind::StageCounts(body.stage_counts()?),
         other => return Err(WireError::UnknownChoice(2, other.into())),
     })
 }
@@ -1098,6 +1128,28 @@ impl<'a> Body<'a> {
             dropped: self.uint(5)?,
             changed: self.uint(6)?,
             rules: rules.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn stage_counts(&self) -> Result<StageCounts, WireError> {
+        let both = |field: u32| {
+            Ok(RecordCounts {
+                records: self.uint(field)?,
+                closes: self.uint(field + 1)?,
+            })
+        };
+        Ok(StageCounts {
+            given: both(1)?,
+            own: self.uint(3)?,
+            dropped: both(4)?,
+            refused: both(6)?,
+            recorded: both(8)?,
+            closes_waiting: self.uint(10)?,
+            closes_repeated: self.uint(11)?,
+            ends_told_before: self.uint(12)?,
+            flows_evicted: self.uint(13)?,
+            records_evicted: self.uint(14)?,
+            segments_rewritten: self.uint(15)?,
         })
     }
 

@@ -66,6 +66,15 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// How many connections it tells the end of: see [`crate::Record::closes`].
+    pub fn closes(&self) -> u64 {
+        match (self.phase, &self.aggregate) {
+            (Phase::Close(_), Some(aggregate)) => aggregate.connections,
+            (Phase::Close(_), None) => 1,
+            (Phase::Open | Phase::Update, _) => 0,
+        }
+    }
+
     /// How many connections this record tells of: one, unless it is an aggregate.
     pub fn connections(&self) -> u64 {
         self.aggregate.as_ref().map_or(1, |it| it.connections)

@@ -37,7 +37,8 @@ pub use connection::{
 pub use device::{Device, EndpointId, ParseEndpointIdError, parse_uuid};
 pub use notice::{
     AppCount, BreakerCause, BreakerState, Coverage, ExtensionReplaced, LossCause, LossStage,
-    LostKind, Notice, NoticeKind, PreviousEpoch, SensorKind, StopReason, Tally, TcpCounts,
+    LostKind, Notice, NoticeKind, PreviousEpoch, RecordCounts, SensorKind, StageCounts, StopReason,
+    Tally, TcpCounts,
 };
 pub use policy::{
     PolicyAction, PolicyChanged, PolicyCounts, PolicyField, PolicyState, RuleCount, Treated,
@@ -63,6 +64,15 @@ impl Record {
         match self {
             Record::Connection(connection) => connection.at,
             Record::Notice(notice) => notice.at,
+        }
+    }
+
+    /// How many connections it tells the end of, as far as they were followed: one for a close, and
+    /// more for the sum of many.
+    pub fn closes(&self) -> u64 {
+        match self {
+            Record::Connection(connection) => connection.closes(),
+            Record::Notice(_) => 0,
         }
     }
 }

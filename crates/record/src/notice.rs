@@ -1,6 +1,6 @@
 //! What the recorder says about itself: nothing is lost without a notice.
 
-use crate::{PolicyChanged, PolicyCounts, Stamp};
+use crate::{PolicyChanged, PolicyCounts, Record, Stamp};
 
 /// Something about the recording itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +101,8 @@ pub enum NoticeKind {
     PolicyChanged(PolicyChanged),
     /// What the privacy policy did since the last notice of this kind.
     PolicyCounts(PolicyCounts),
+    /// What each stage gave to the next, so that the books balance to the record.
+    StageCounts(StageCounts),
 }
 
 /// What is known of the epoch before this one.
@@ -246,6 +248,10 @@ pub enum LossCause {
     ProgramBusy,
     /// A fault in the sensor's own code, which it caught.
     Fault,
+    /// The bytes on the disk are not as they were written.
+    Damaged,
+    /// Somebody else deleted it.
+    Deleted,
 }
 
 /// What was lost.
@@ -285,4 +291,50 @@ pub struct Tally {
     pub closes_lost: u64,
     /// Connections that are open now.
     pub live: u64,
+}
+
+/// What each stage between the flow table and the disk came to, from the beginning of the epoch up
+/// to the record before this notice. `docs/ledger.md` says what must equal what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageCounts {
+    /// What the flow table gave.
+    pub given: RecordCounts,
+    /// Notices that the recorder itself added.
+    pub own: u64,
+    /// What the privacy policy dropped.
+    pub dropped: RecordCounts,
+    /// What the trail's queue had no room for, declared as lost by now.
+    pub refused: RecordCounts,
+    /// What got a sequence: the sequence of this notice is one more than its records.
+    pub recorded: RecordCounts,
+    /// Ends that the flow table has yet to tell: closes that are held back for an introduction, and
+    /// connections in sums whose interval lasts.
+    pub closes_waiting: u64,
+    /// Closes of connections whose end counts already, or is declared lost, or is still to come.
+    pub closes_repeated: u64,
+    /// Ends that count and bring no record, because an earlier close had told the whole story.
+    pub ends_told_before: u64,
+    /// Flows that were closed as evicted, because the flow table was full.
+    pub flows_evicted: u64,
+    /// Records, of any epoch, that were declared as evicted from the trail.
+    pub records_evicted: u64,
+    /// Segments that were written a second time, densely, with the same records.
+    pub segments_rewritten: u64,
+}
+
+/// How many records, and how many connections they close.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordCounts {
+    /// All.
+    pub records: u64,
+    /// Connections whose end they tell: one for a close, and more for the sum of many.
+    pub closes: u64,
+}
+
+impl RecordCounts {
+    /// Counts one more.
+    pub fn count(&mut self, record: &Record) {
+        self.records += 1;
+        self.closes += record.closes();
+    }
 }

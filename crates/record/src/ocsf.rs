@@ -21,8 +21,8 @@ use crate::{
     CodeSignature, Connection, ConnectionId, Coverage, Device, Direction, Endpoint,
     ExtensionReplaced, Hostname, LossCause, LossStage, LostKind, Mono, Notice, NoticeKind, Outcome,
     Phase, PolicyChanged, PolicyCounts, PolicyState, PreviousEpoch, Process, ProcessKey, Protocol,
-    Record, RecordId, SignatureValidity, Stamp, Tally, TcpCounts, Traffic, Treated, Wall,
-    pseudonym,
+    Record, RecordCounts, RecordId, SignatureValidity, StageCounts, Stamp, Tally, TcpCounts,
+    Traffic, Treated, Wall, pseudonym,
 };
 use event::{
     Actor, AggregateNotes, ConnectionInfo, ConnectionNotes, DigitalSignature, Event, File,
@@ -748,6 +748,7 @@ fn notice_parts(kind: &NoticeKind) -> NoticeParts {
         NoticeKind::Ledger(tally) => log(other_activity("Ledger"), "ledger", ledger_message(tally)),
         NoticeKind::PolicyChanged(changed) => policy_parts(changed),
         NoticeKind::PolicyCounts(counts) => policy_counts_parts(counts),
+        NoticeKind::StageCounts(counts) => stage_counts_parts(counts),
     }
 }
 
@@ -796,6 +797,26 @@ fn policy_counts_parts(counts: &PolicyCounts) -> NoticeParts {
             ),
         )
     }
+}
+
+fn stage_counts_parts(counts: &StageCounts) -> NoticeParts {
+    let StageCounts {
+        given,
+        own,
+        dropped,
+        refused,
+        recorded,
+        ..
+    } = counts;
+    log(
+        other_activity("Ledger"),
+        "stage_counts",
+        format!(
+            "{} records of the flow table and {own} notices: {} recorded, {} dropped by policy, {} \
+             lost.",
+            given.records, recorded.records, dropped.records, refused.records
+        ),
+    )
 }
 
 fn lost_parts(
@@ -1025,6 +1046,7 @@ fn details(kind: &NoticeKind) -> Value {
             "rules": changed.rules,
         }),
         NoticeKind::PolicyCounts(counts) => policy_counts_details(counts),
+        NoticeKind::StageCounts(counts) => stage_counts_details(counts),
     }
 }
 
@@ -1060,6 +1082,23 @@ fn policy_counts_details(counts: &PolicyCounts) -> Value {
         "dropped": counts.dropped,
         "changed": counts.changed,
         "rules": rules.collect::<Vec<Value>>(),
+    })
+}
+
+fn stage_counts_details(counts: &StageCounts) -> Value {
+    let both = |both: RecordCounts| json!({ "records": both.records, "closes": both.closes });
+    json!({
+        "given": both(counts.given),
+        "own": counts.own,
+        "dropped": both(counts.dropped),
+        "refused": both(counts.refused),
+        "recorded": both(counts.recorded),
+        "closes_waiting": counts.closes_waiting,
+        "closes_repeated": counts.closes_repeated,
+        "ends_told_before": counts.ends_told_before,
+        "flows_evicted": counts.flows_evicted,
+        "records_evicted": counts.records_evicted,
+        "segments_rewritten": counts.segments_rewritten,
     })
 }
 

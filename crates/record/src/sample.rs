@@ -9,8 +9,9 @@ use crate::{
     Direction, Ending, Endpoint, EndpointId, ExecutableFile, ExtensionReplaced, Hostname,
     IdentitySource, LossCause, LossStage, LostKind, Mono, NameSource, Notice, NoticeKind, Origin,
     Outcome, Phase, PolicyAction, PolicyChanged, PolicyCounts, PolicyField, PolicyState,
-    PreviousEpoch, Process, ProcessKey, Protocol, Record, RuleCount, SensorKind, SignatureValidity,
-    Stamp, StopReason, Tally, TcpCounts, Traffic, Treated, User, Wall,
+    PreviousEpoch, Process, ProcessKey, Protocol, Record, RecordCounts, RuleCount, SensorKind,
+    SignatureValidity, StageCounts, Stamp, StopReason, Tally, TcpCounts, Traffic, Treated, User,
+    Wall,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -277,7 +278,7 @@ impl World {
     fn notice(&mut self) -> NoticeKind {
         let since = stamp(self.clock_ns - 1_000_000);
         let random = &mut self.random;
-        match random.below(16) {
+        match random.below(17) {
             0 => NoticeKind::RecorderStarted {
                 previous: previous(random, since),
             },
@@ -325,6 +326,7 @@ impl World {
             12 => NoticeKind::Sleeping,
             13 => NoticeKind::PolicyChanged(policy(random)),
             14 => NoticeKind::PolicyCounts(policy_counts(random, since)),
+            15 => NoticeKind::StageCounts(stage_counts(random)),
             _ => NoticeKind::Ledger(tally(random)),
         }
     }
@@ -619,6 +621,37 @@ fn policy_counts(random: &mut Random, since: Stamp) -> PolicyCounts {
         dropped,
         changed,
         rules,
+    }
+}
+
+fn stage_counts(random: &mut Random) -> StageCounts {
+    let mut both = |bits| {
+        let closes = random.size(bits);
+        RecordCounts {
+            records: closes + random.size(bits),
+            closes,
+        }
+    };
+    let (recorded, dropped, refused) = (both(30), both(8), both(4));
+    let own = random.below(50);
+    StageCounts {
+        given: RecordCounts {
+            records: recorded.records + dropped.records + refused.records,
+            closes: recorded.closes + dropped.closes + refused.closes,
+        },
+        own,
+        dropped,
+        refused,
+        recorded: RecordCounts {
+            records: recorded.records + own,
+            ..recorded
+        },
+        closes_waiting: random.below(4),
+        closes_repeated: random.size(6),
+        ends_told_before: random.below(3),
+        flows_evicted: random.size(6),
+        records_evicted: random.size(20),
+        segments_rewritten: random.size(5),
     }
 }
 

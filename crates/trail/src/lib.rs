@@ -50,6 +50,7 @@ mod epoch;
 mod error;
 mod format;
 mod index;
+mod ledger;
 mod packing;
 mod reader;
 mod rewrite;
@@ -65,7 +66,11 @@ pub use disk::{Disk, DiskFile, Entry, RealDisk};
 pub use error::TrailError;
 pub use format::SegmentName;
 pub use index::RemoteNetwork;
+pub use ledger::{
+    Account, Book, End, Finding, Ledger, Line, LossKind, LossSum, Window, WindowCause, balance,
+    balance_on,
+};
 pub use reader::{Damaged, Frames, Item, Missing, RawItem, ReadOptions, TrailReader, Warning};
 pub use stock::SegmentRange;
 pub use verify::{EpochReport, Report, verify, verify_anchored, verify_anchored_on, verify_on};
-pub use writer::{Dropped, Flushed, Rewritten, TrailWriter, WriterOptions, segments_dir};
+pub use writer::{Dropped, Flushed, Rewritten, Spoilt, TrailWriter, WriterOptions, segments_dir};

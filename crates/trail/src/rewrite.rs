@@ -15,11 +15,13 @@ use crate::format::{FrameHeader, SegmentFacts, SegmentFront, SegmentHeader, Segm
 use crate::index::Addresses;
 use crate::packing::{FrameFacts, Packer, Unpacker};
 use crate::scan::Scanner;
+use record::Stamp;
 use std::path::{Path, PathBuf};
 
 /// A segment that is being written a second time.
 pub(crate) struct Rewrite<F> {
     name: SegmentName,
+    created: Stamp,
     path: PathBuf,
     new_path: PathBuf,
     source: Scanner<F>,
@@ -64,8 +66,10 @@ pub(crate) enum Progress {
 pub(crate) enum Unfit {
     /// It would gain too little.
     Dense,
-    /// It is damaged, or not what its chain says.
+    /// It is damaged, or not what its chain says, and records stand after that.
     Damaged,
+    /// Its end is not whole, as a crash leaves it: nothing that was synced is lost.
+    Torn,
     /// It is not there, or of another version.
     Strange,
 }
@@ -84,7 +88,8 @@ impl<F: DiskFile> Rewrite<F> {
         source.extend(source_bytes, true);
         let header = match source.front() {
             SegmentFront::Header(header) if header.name == name => header,
-            SegmentFront::Short | SegmentFront::Damaged => return Ok(Err(Unfit::Damaged)),
+            SegmentFront::Short => return Ok(Err(Unfit::Torn)),
+            SegmentFront::Damaged => return Ok(Err(Unfit::Damaged)),
             SegmentFront::Header(_) | SegmentFront::NewerFormat(_) => {
                 return Ok(Err(Unfit::Strange));
             }
@@ -107,6 +112,7 @@ impl<F: DiskFile> Rewrite<F> {
         new.write_at(&front, 0).context("write", new_path)?;
         Ok(Ok(Rewrite {
             name,
+            created: header.created,
             path,
             new_path: new_path.to_owned(),
             source,
@@ -126,6 +132,11 @@ impl<F: DiskFile> Rewrite<F> {
         self.name
     }
 
+    /// When the segment was begun.
+    pub(crate) fn created(&self) -> Stamp {
+        self.created
+    }
+
     /// Copies about `bytes` of the segment.
     pub(crate) fn step(&mut self, bytes: u64) -> Result<Progress, TrailError> {
         let until = self.source.position() + bytes;
@@ -133,6 +144,9 @@ impl<F: DiskFile> Rewrite<F> {
             let Some(header) = self.source.next_header() else {
                 return self.finish();
             };
+            if !is_ordinary(&header) {
+                return Ok(Progress::Unfit(Unfit::Strange));
+            }
             let fits = !self.source.has_damage() && self.take(&header)?;
             if !fits {
                 return Ok(Progress::Unfit(Unfit::Damaged));
@@ -165,8 +179,7 @@ impl<F: DiskFile> Rewrite<F> {
     /// Takes a frame over; false when it is not what it should be.
     fn take(&mut self, header: &FrameHeader) -> Result<bool, TrailError> {
         let follows = header.first_sequence == self.at.sequence + 1;
-        if !follows || !is_ordinary(header) || self.source.load(header, &mut self.unpacker).is_err()
-        {
+        if !follows || self.source.load(header, &mut self.unpacker).is_err() {
             return Ok(false);
         }
         let mut hash = self.at.hash;
@@ -198,7 +211,7 @@ impl<F: DiskFile> Rewrite<F> {
 
     fn finish(&mut self) -> Result<Progress, TrailError> {
         if self.source.has_damage() || self.frames_read == 0 {
-            return Ok(Progress::Unfit(Unfit::Damaged));
+            return Ok(Progress::Unfit(Unfit::Torn));
         }
         if self.records / self.frames_read >= DENSE_ENOUGH {
             return Ok(Progress::Unfit(Unfit::Dense));

@@ -10,7 +10,7 @@ use crate::format::{
 };
 use crate::index::Remote;
 use crate::reader::{HEAD_NAME, HEAD_NEW_NAME};
-use crate::rewrite::{Progress, REWRITE_NAME, Rewrite};
+use crate::rewrite::{Progress, REWRITE_NAME, Rewrite, Unfit};
 use crate::stock::{self, Kept, SegmentRange, Stock};
 use record::{Device, Mono, PreviousEpoch, Record, RecordId, Stamp, Wall, codec};
 use std::io::ErrorKind;
@@ -74,6 +74,9 @@ pub struct Flushed {
     pub evicting: Vec<SegmentRange>,
     /// What someone else deleted.
     pub vanished: Vec<SegmentRange>,
+    /// Segments that were to be written a second time and are damaged; they stay as they are, and
+    /// readers tell what is lost. How many records that is, the writer does not know.
+    pub damaged: Vec<Spoilt>,
     /// What did not work, though no record depends on it: publishing, or deleting old segments.
     /// It is tried again.
     pub trouble: Option<TrailError>,
@@ -88,6 +91,15 @@ pub struct Rewritten {
     pub bytes_before: u64,
     /// How many it has.
     pub bytes_after: u64,
+}
+
+/// A segment that is damaged where records stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spoilt {
+    /// The records that it held, those that are lost among them.
+    pub range: SegmentRange,
+    /// When it was begun, where that can be read: it was damaged later.
+    pub created: Option<Stamp>,
 }
 
 /// Records that could not be kept.
@@ -401,8 +413,8 @@ impl<D: Disk> TrailWriter<D> {
         let name = rewrite.name();
         match rewrite.step(self.options.rewrite_bytes)? {
             Progress::More => self.rewrite = Some(rewrite),
-            Progress::Unfit(_) => {
-                self.stock.rewritten(name, None);
+            Progress::Unfit(why) => {
+                self.leave_as_it_is(name, why, Some(rewrite.created()));
                 self.abandon_rewrite();
             }
             Progress::Copied(bytes) => return self.replace(&rewrite, bytes),
@@ -416,10 +428,23 @@ impl<D: Disk> TrailWriter<D> {
         };
         let path = self.places.segments.join(name.to_string());
         let begun = Rewrite::begin(&self.disk, path, name, &self.places.rewrite())?;
-        if begun.is_err() {
-            self.stock.rewritten(name, None);
+        if let Err(why) = &begun {
+            self.leave_as_it_is(name, *why, None);
         }
         Ok(begun.ok())
+    }
+
+    /// A segment is not looked at again, and what was found is told once.
+    fn leave_as_it_is(&mut self, name: SegmentName, why: Unfit, created: Option<Stamp>) {
+        let current = self.current.as_ref().map(|current| current.name);
+        match why {
+            Unfit::Damaged => self.news.damaged.push(Spoilt {
+                range: self.stock.range(name, current),
+                created,
+            }),
+            Unfit::Dense | Unfit::Torn | Unfit::Strange => {}
+        }
+        self.stock.rewritten(name, None);
     }
 
     /// Lets the copy take the place of the segment, unless that is to go, or is gone, by now.

@@ -1,4 +1,7 @@
-//! `conntrail verify`: what of the trail is intact, damaged, missing or changed.
+//! `conntrail verify`: what of the trail is intact, damaged, missing or changed, and whether the
+//! recorder's own numbers balance to what is there.
+
+mod ledger;
 
 use super::recorded_in;
 use record::RecordId;
@@ -16,6 +19,12 @@ pub(crate) struct Arguments {
     /// records up to there still the same?
     #[arg(long = "anchor", value_name = "EPOCH:SEQUENCE:HEX")]
     anchors: Vec<Head>,
+    /// Balance the ledger: epoch by epoch, do the recorder's own numbers come to what is there?
+    #[arg(long)]
+    ledger: bool,
+    /// The ledger as JSON, and nothing else.
+    #[arg(long, requires = "ledger")]
+    json: bool,
 }
 
 /// Something is damaged or missing without having been declared, or an anchor could not be
@@ -25,8 +34,12 @@ const INCOMPLETE: u8 = 1;
 /// Something was changed, or taken out, by more than a fault.
 const CHANGED: u8 = 3;
 
+/// The recorder's numbers do not come to what is there.
+const UNBALANCED: u8 = 4;
+
 /// Reads everything and reports. The exit code is 0 when all is there and every anchor holds,
-/// [`INCOMPLETE`] or [`CHANGED`] when not.
+/// [`INCOMPLETE`] or [`CHANGED`] when not. With the ledger it is [`UNBALANCED`] where that does not
+/// balance and nothing was changed.
 ///
 /// # Errors
 /// When nothing was recorded there, or the folder cannot be read.
@@ -34,9 +47,22 @@ pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<Exi
     let segments = recorded_in(state_dir)?;
     let report = trail::verify_anchored(&segments, &arguments.anchors)?;
     let mut out = io::stdout().lock();
-    print(&report, &segments, &mut out)?;
+    if !arguments.json {
+        print(&report, &segments, &mut out)?;
+    }
+    let mut balances = true;
+    if arguments.ledger {
+        let book = trail::balance(&segments)?;
+        balances = book.balances();
+        match arguments.json {
+            true => writeln!(out, "{}", ledger::json(&book))?,
+            false => ledger::print(&book, &mut out)?,
+        }
+    }
     Ok(if !report.looks_untouched() {
         ExitCode::from(CHANGED)
+    } else if !balances {
+        ExitCode::from(UNBALANCED)
     } else if report.is_complete() && report.anchors_hold() {
         ExitCode::SUCCESS
     } else {

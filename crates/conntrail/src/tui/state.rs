@@ -87,7 +87,8 @@ impl State {
             | NoticeKind::TrailEvicted { .. }
             | NoticeKind::Ledger(_)
             | NoticeKind::PolicyChanged(_)
-            | NoticeKind::PolicyCounts(_)) => self.latest_notice = Some((at, other)),
+            | NoticeKind::PolicyCounts(_)
+            | NoticeKind::StageCounts(_)) => self.latest_notice = Some((at, other)),
         }
     }
 }

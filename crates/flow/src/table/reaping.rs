@@ -261,13 +261,16 @@ impl FlowTable {
         };
         *counter += 1;
         if was_counted {
+            counters.repeated += 1;
             return true;
         }
         if was_lost && self.losses_open > 0 {
             self.losses_open -= 1;
+            counters.repeated += 1;
             return true;
         }
         counters.closes_recorded += u64::from(ends_here);
+        counters.repeated += u64::from(!ends_here);
         ends_here
     }
 }

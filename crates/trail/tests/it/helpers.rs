@@ -92,7 +92,7 @@ pub(crate) fn told_nothing(flushed: &Flushed) {
         "{flushed:?}"
     );
     assert!(
-        flushed.evicting.is_empty() && flushed.vanished.is_empty(),
+        flushed.evicting.is_empty() && flushed.vanished.is_empty() && flushed.damaged.is_empty(),
         "{flushed:?}"
     );
 }
