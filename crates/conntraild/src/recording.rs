@@ -397,3 +397,6 @@ fn evicted(range: SegmentRange) -> NoticeKind {
         last_sequence: range.last_sequence.unwrap_or(range.first_sequence),
     }
 }
+
+#[cfg(test)]
+mod tests;

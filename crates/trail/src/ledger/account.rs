@@ -295,15 +295,10 @@ impl Open {
 
     /// What is not there must have been declared; damage is told by the reader itself.
     fn judge_gone(&mut self, evicted_through: u64) {
-        for range in &self.missing {
+        for range in self.missing.clone() {
             let first = (*range.start()).max(evicted_through.saturating_add(1));
             if first <= *range.end() && evicted_through != u64::MAX {
-                self.findings.push(Finding {
-                    sequence: *range.end(),
-                    line: Line::Gone,
-                    told: 0,
-                    found: range.end() - first + 1,
-                });
+                self.find(*range.end(), Line::Gone, 0, range.end() - first + 1);
             }
         }
     }

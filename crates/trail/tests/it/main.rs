@@ -8,6 +8,7 @@ mod damage;
 mod eviction;
 mod follow;
 mod helpers;
+mod ledger;
 mod python;
 mod real;
 mod refusal;
