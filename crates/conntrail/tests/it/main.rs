@@ -7,6 +7,7 @@
 
 mod asking;
 mod explaining;
+mod ledger;
 mod profiles;
 mod replaying;
 mod schema;

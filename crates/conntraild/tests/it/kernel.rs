@@ -236,4 +236,6 @@ fn what_a_stalled_reader_misses_is_declared_to_the_last() {
         2 * CONNECTIONS,
         "{recorded} recorded, {lost} declared lost"
     );
+    let book = kept.balanced();
+    assert_eq!(book.accounts[0].tally.unwrap().closes_lost, lost);
 }

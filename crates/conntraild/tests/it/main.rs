@@ -10,6 +10,7 @@
 )]
 
 mod kernel;
+mod ledger;
 mod privacy;
 mod recorder;
 mod sampled;

@@ -24,7 +24,7 @@ pub(crate) struct Kept {
     pub(crate) notices: Vec<Notice>,
     /// Both, in the order they were recorded.
     pub(crate) records: Vec<Record>,
-    _state: TempDir,
+    state: TempDir,
 }
 
 const START_MAX: Duration = Duration::from_secs(30);
@@ -128,7 +128,7 @@ impl Kept {
             connections: Vec::new(),
             notices: Vec::new(),
             records: Vec::new(),
-            _state: state,
+            state,
         };
         while let Some(answer) = answers.next_answer().unwrap() {
             if let Answer::Record { record, .. } = &answer {
@@ -147,6 +147,25 @@ impl Kept {
             }
         }
         kept
+    }
+
+    /// The ledger, which must balance.
+    pub(crate) fn balanced(&self) -> trail::Book {
+        let book = self.ledger();
+        for account in &book.accounts {
+            assert_eq!(account.findings, [], "{account:#?}");
+        }
+        book
+    }
+
+    /// The ledger of what is on the disk now.
+    pub(crate) fn ledger(&self) -> trail::Book {
+        trail::balance(&self.segments()).unwrap()
+    }
+
+    /// Where the segments are.
+    pub(crate) fn segments(&self) -> PathBuf {
+        trail::segments_dir(self.state.path())
     }
 
     /// The connections that ended.
