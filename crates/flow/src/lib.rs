@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod bursts;
+pub mod coverage;
 mod event;
 mod live;
 mod processes;

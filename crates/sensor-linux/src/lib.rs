@@ -10,6 +10,8 @@
 #![deny(unsafe_code)]
 
 #[cfg(target_os = "linux")]
+pub mod coverage;
+#[cfg(target_os = "linux")]
 pub mod kernel;
 #[cfg(target_os = "linux")]
 pub mod sampled;

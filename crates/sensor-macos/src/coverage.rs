@@ -1,23 +1,20 @@
 //! The system's own count of TCP connections beside ours.
 //!
-//! The kernel counts all of the machine, and so what the filter by design does not see. How much
-//! that usually is, each machine has to teach us: only what goes beyond it may have been missed.
-//! What is missed all the time from the first minute on is taken for usual, too; then the two
-//! counts, which are told in any case, are far apart.
+//! The kernel counts all of the machine, and so what the filter by design does not see; how much
+//! that usually is, [`flow::coverage`] learns.
 
 use crate::sys::layout::TcpStatistics;
 use crate::sys::sysctl;
 use flow::Event;
+use flow::coverage::Usual;
 use record::{Mono, TcpCounts};
-use std::collections::VecDeque;
 
 /// Reads the kernel's counters now and then.
 pub(crate) struct Meter {
     due: Mono,
     /// The last reading, and when it was.
     last: Option<(TcpStatistics, Mono)>,
-    outbound: Baseline,
-    inbound: Baseline,
+    usual: Usual,
 }
 
 impl Meter {
@@ -26,8 +23,7 @@ impl Meter {
         Meter {
             due: Mono::default(),
             last: None,
-            outbound: Baseline::default(),
-            inbound: Baseline::default(),
+            usual: Usual::default(),
         }
     }
 
@@ -47,7 +43,7 @@ impl Meter {
         let system = reading.and_then(|reading| counted(&reading, last));
         let missed_estimate = match (&system, last) {
             (Ok(system), Some((_, read))) if now.since_ns(read) < REGULAR_NS_MAX => {
-                self.missed(system, &recorded)
+                self.usual.missed(system, &recorded)
             }
             (Ok(_) | Err(_), _) => None,
         };
@@ -57,12 +53,6 @@ impl Meter {
             missed_estimate,
             unseen: UNSEEN.map(str::to_owned).to_vec(),
         }
-    }
-
-    fn missed(&mut self, system: &TcpCounts, recorded: &TcpCounts) -> Option<u64> {
-        let outbound = self.outbound.judge(system.outbound, recorded.outbound);
-        let inbound = self.inbound.judge(system.inbound, recorded.inbound);
-        Some(outbound? + inbound?)
     }
 }
 
@@ -85,45 +75,6 @@ fn counted(
     })
 }
 
-/// By how much the kernel's count and ours usually differ in one interval.
-#[derive(Default)]
-struct Baseline {
-    differences: VecDeque<i64>,
-}
-
-impl Baseline {
-    /// How much of a difference is unusual; `None` while that is not known yet. What is usual is
-    /// learnt from.
-    fn judge(&mut self, system: u64, recorded: u64) -> Option<u64> {
-        let difference = system.cast_signed().saturating_sub(recorded.cast_signed());
-        let is_learning = self.differences.len() < LEARNT_MIN;
-        let excess = difference as f64 - self.mean();
-        if !is_learning && excess > (3.0 * self.deviation()).max(EXCESS_MIN) {
-            return Some(excess.round() as u64);
-        }
-        self.differences.push_back(difference);
-        if self.differences.len() > LEARNT_MAX {
-            self.differences.pop_front();
-        }
-        (!is_learning).then_some(0)
-    }
-
-    fn mean(&self) -> f64 {
-        let sum: f64 = self.differences.iter().map(|it| *it as f64).sum();
-        sum / self.differences.len().max(1) as f64
-    }
-
-    fn deviation(&self) -> f64 {
-        let mean = self.mean();
-        let squares: f64 = self
-            .differences
-            .iter()
-            .map(|it| (*it as f64 - mean).powi(2))
-            .sum();
-        (squares / self.differences.len().max(1) as f64).sqrt()
-    }
-}
-
 /// What the kernel counts and the filter is not asked about.
 const UNSEEN: [&str; 2] = [
     "connections of this machine with itself, unless they are asked for",
@@ -139,18 +90,12 @@ const UNAVAILABLE_INTERVAL_NS: u64 = 3_600_000_000_000;
 /// A longer interval, in nanoseconds, as over a sleep, is not compared with others.
 const REGULAR_NS_MAX: u64 = 3 * INTERVAL_NS;
 
-/// Intervals without which nothing is known of what is usual, and intervals that are remembered.
-const LEARNT_MIN: usize = 16;
-const LEARNT_MAX: usize = 64;
-
-/// Connections that are under way while both counts are read make small differences.
-const EXCESS_MIN: f64 = 10.0;
-
 #[cfg(test)]
 #[cfg(not(target_vendor = "apple"))]
 mod tests {
     use super::*;
     use darwin_double::machine;
+    use flow::coverage::LEARNT_MIN;
 
     const MINUTE_NS: u64 = INTERVAL_NS;
 
@@ -282,16 +227,6 @@ mod tests {
         }
         assert_eq!(minutes.pass(110, 100).missed, Some(0));
         assert_eq!(minutes.pass(200, 100).missed, Some(200 - 2 * 10 / 17 - 1));
-    }
-
-    #[test]
-    fn what_is_usual_may_change_slowly() {
-        let mut baseline = Baseline::default();
-        for minute in 0..1_000 {
-            let judged = baseline.judge(100 + minute / 10, 100);
-            assert_eq!(judged, (minute >= LEARNT_MIN as u64).then_some(0));
-            assert!(baseline.differences.len() <= LEARNT_MAX);
-        }
     }
 
     // facts: tcp-meter

@@ -7,8 +7,10 @@ use crate::privacy::{PolicyWatch, Wanted};
 use crate::recording::Recorder;
 use crate::{End, Session};
 use anyhow::Context;
+use flow::Event;
 use host::config::{Config, Layers, SensorChoice};
 use record::SensorKind;
+use sensor_linux::coverage::Meter;
 use sensor_linux::kernel::KernelSensor;
 use sensor_linux::sampled::{SampledOptions, SampledSensor};
 use sensor_linux::{Sensor, SensorError, kernel};
@@ -82,7 +84,8 @@ fn kernel_watch(config: &Config) -> Result<Watch, SensorError> {
         udp_idle: Duration::from_secs(config.udp_idle_s),
         ..kernel::Options::default()
     };
-    Ok(watch(SensorKind::LinuxEbpf, KernelSensor::start(&options)?))
+    let sensor = KernelSensor::start(&options)?;
+    Ok(watch(SensorKind::LinuxEbpf, sensor, config))
 }
 
 fn sampled_watch(config: &Config, reduced: Option<String>) -> anyhow::Result<Started> {
@@ -97,12 +100,16 @@ fn sampled_watch(config: &Config, reduced: Option<String>) -> anyhow::Result<Sta
     };
     let sensor =
         SampledSensor::start(&options).context("the sampled sensor could not be started")?;
-    Ok((watch(SensorKind::LinuxSampled, sensor), reduced))
+    Ok((watch(SensorKind::LinuxSampled, sensor, config), reduced))
 }
 
-fn watch(kind: SensorKind, mut sensor: impl Sensor + 'static) -> Watch {
-    let poll = move |timeout, events: &mut _| {
+fn watch(kind: SensorKind, mut sensor: impl Sensor + 'static, config: &Config) -> Watch {
+    let mut meter = Meter::new(config.ledger_interval_s * 1_000_000_000);
+    let poll = move |timeout, events: &mut Vec<Event>| {
+        let before = events.len();
         let polled = sensor.poll(timeout, events);
+        meter.follow(&events[before..]);
+        events.extend(meter.read_if_due(host::clock::mono()));
         polled.map_err(|error| error.to_string())
     };
     Watch {
