@@ -484,10 +484,8 @@ fn a_trail_with_a_damaged_frame_balances_to_the_record() {
     assert_eq!(lines(&whole), []);
     assert_eq!(whole.accounts[0].read.records, 20);
 
-    let paths = disk.paths().into_iter();
-    let path = paths
-        .filter(|it| it.extension().is_some_and(|it| it == "trail"))
-        .next();
+    let mut paths = disk.paths().into_iter();
+    let path = paths.find(|it| it.extension().is_some_and(|it| it == "trail"));
     let path = path.unwrap();
     let mut bytes = disk.contents(&path).unwrap();
     let marker = [0xc7, 0x1e, 0xa5, 0x0d];
