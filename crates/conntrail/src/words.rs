@@ -625,8 +625,8 @@ fn stage_counts_words(counts: &StageCounts) -> String {
         dropped => format!(", {dropped} dropped by policy"),
     };
     format!(
-        "so far {} records of the flow table and {own} of the recorder itself, {} recorded{dropped} \
-         and {} lost",
+        "so far {} records of the flow table and {own} of the recorder itself, \
+         {} recorded{dropped} and {} lost",
         given.records, recorded.records, refused.records
     )
 }
