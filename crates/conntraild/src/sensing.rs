@@ -62,6 +62,8 @@ pub(crate) fn table_config(config: &Config) -> flow::Config {
             flows_max: config.flows_max as usize,
             update_interval_ns: config.update_interval_s * 1_000_000_000,
             ledger_interval_ns: config.ledger_interval_s * 1_000_000_000,
+            burst_max: config.burst_max,
+            burst_interval_ns: config.burst_interval_s * 1_000_000_000,
             ..flow::Config::default()
         },
         config,

@@ -323,7 +323,10 @@ impl FlowTable {
             } => self.coverage(system, recorded, missed_estimate, unseen, now),
             Event::ClockRead { mono, wall } => self.clock_read(mono, wall),
             Event::Sleeping => self.notice(NoticeKind::Sleeping, now),
-            Event::Slept { duration_ns } => self.notice(NoticeKind::Slept { duration_ns }, now),
+            Event::Slept { duration_ns } => {
+                self.slept(duration_ns, now);
+                self.notice(NoticeKind::Slept { duration_ns }, now);
+            }
             Event::ProcessSeen(introduction) => self.introduced(introduction),
             Event::ProcessesGone { keys } => self.processes_gone(keys, now),
             Event::UserNamed { uid, name } => self.processes.name_user(uid, name),
@@ -1756,6 +1759,284 @@ mod tests {
         assert_eq!(closed_after(&[], nothing), nothing);
         assert_eq!(closed_after(&[nothing], nothing), nothing);
         assert_eq!(closed_after(&[high], Traffic::default()), least);
+    }
+
+    fn tally_of(table: &FlowTable) -> (u64, u64, u64) {
+        let tally = table.tally();
+        (tally.closes_made, tally.closes_recorded, tally.live)
+    }
+
+    #[test]
+    fn a_close_that_comes_twice_is_told_once() {
+        let mut table = table();
+        let close = Closed {
+            traffic: bytes(5, 6, ByteQuality::Exact),
+            ..closed(1, 3_000)
+        };
+        let repeated = Closed {
+            at: Mono(3_400),
+            ..close
+        };
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        for close in [close, close, repeated] {
+            table.handle(Event::Closed(close), Mono(3_500));
+        }
+        assert_eq!(connections(&mut table).len(), 2, "an open and a close");
+        assert_eq!(table.counters().strays, 2);
+        assert_eq!(tally_of(&table), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_second_close_that_knows_of_more_tells_what_came_on_top() {
+        let mut table = table();
+        for (at, sent) in [(3_000, 10), (3_400, 25), (3_400, 25)] {
+            let close = Closed {
+                traffic: bytes(sent, 6, ByteQuality::Exact),
+                opened: Some(Mono(2_000)),
+                ..closed(1, at)
+            };
+            table.handle(Event::Closed(close), Mono(3_500));
+        }
+        let records = connections(&mut table);
+        assert_eq!(records.len(), 2);
+        assert_eq!(records[0].traffic, bytes(10, 6, ByteQuality::Exact));
+        assert_eq!(records[1].traffic, bytes(15, 0, ByteQuality::AtLeast));
+        assert_eq!(records[1].origin, Origin::Inferred);
+        assert_eq!(tally_of(&table), (1, 1, 0), "one connection");
+    }
+
+    #[test]
+    fn a_socket_that_tries_again_is_another_connection_each_time() {
+        let mut table = table();
+        for at in [3_000, 4_000, 5_000] {
+            let attempt = Closed {
+                established: None,
+                ..closed(1, at)
+            };
+            table.handle(Event::Closed(attempt), Mono(at));
+        }
+        assert_eq!(connections(&mut table).len(), 3);
+        assert_eq!(tally_of(&table), (3, 3, 0));
+    }
+
+    #[test]
+    fn the_late_close_of_the_flow_before_does_not_close_the_one_that_has_its_key_now() {
+        let mut table = table();
+        let close = |at, opened, sent| {
+            Event::Closed(Closed {
+                traffic: bytes(sent, 0, ByteQuality::Exact),
+                opened: Some(Mono(opened)),
+                established: Some(Mono(opened)),
+                ..closed(1, at)
+            })
+        };
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        table.handle(updated(1, bytes(4, 0, ByteQuality::SoFar)), Mono(2_100));
+        table.handle(Event::Opened(opened(1, 2_500)), Mono(2_500));
+        for _ in 0..2 {
+            table.handle(close(2_400, 1_995, 9), Mono(2_600));
+        }
+        assert_eq!(tally_of(&table), (1, 1, 1));
+        table.handle(close(3_000, 2_495, 7), Mono(3_000));
+        let records = connections(&mut table);
+        let closes: Vec<_> = records
+            .iter()
+            .filter_map(|it| Some((outcome(it)?, it.traffic.bytes_out?)))
+            .collect();
+        let expected = [
+            (Outcome::Superseded, 4),
+            (Outcome::Closed, 5),
+            (Outcome::Closed, 7),
+        ];
+        assert_eq!(closes, expected);
+        assert_eq!(records.last().unwrap().id, records[2].id, "the second's");
+        assert_eq!(tally_of(&table), (2, 2, 0));
+    }
+
+    #[test]
+    fn an_open_that_comes_twice_is_one_flow_and_one_that_is_older_is_none() {
+        let mut table = table();
+        for at in [2_000, 2_000, 1_900] {
+            table.handle(Event::Opened(opened(1, at)), Mono(2_100));
+        }
+        assert_eq!(connections(&mut table).len(), 1);
+        let Counters {
+            superseded,
+            strays,
+            live,
+            ..
+        } = table.counters();
+        assert_eq!((superseded, strays, live), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_snapshot_from_before_the_close_opens_nothing_and_a_live_open_after_it_is_the_same_flow() {
+        let mut table = table();
+        let snapshot = |socket, at| {
+            Event::Opened(Opened {
+                origin: Origin::Snapshot,
+                opened: None,
+                ..opened(socket, at)
+            })
+        };
+        table.handle(Event::Closed(closed(1, 3_000)), Mono(3_000));
+        table.handle(snapshot(1, 2_900), Mono(3_100));
+        table.handle(snapshot(2, 2_900), Mono(3_100));
+        table.handle(Event::Opened(opened(2, 2_800)), Mono(3_200));
+        let records = connections(&mut table);
+        assert_eq!(records.len(), 2, "the close of one, the open of the other");
+        assert_eq!(table.counters().live, 1);
+    }
+
+    fn image(exec_id: u32) -> record::ProcessKey {
+        record::ProcessKey {
+            exec_id,
+            ..process(9)
+        }
+    }
+
+    fn owned(exec_id: u32, source: IdentitySource) -> Option<Owner> {
+        Some(Owner {
+            process: image(exec_id),
+            ..owner(9, source).unwrap()
+        })
+    }
+
+    #[test]
+    fn a_program_that_is_executed_later_did_not_make_the_connection() {
+        let mut table = table();
+        for (exec_id, path) in [(1, "/bin/sh"), (2, "/usr/bin/nc")] {
+            let mut introduction = introduction(9);
+            introduction.process.key = image(exec_id);
+            introduction.process.path = Some(path.into());
+            table.handle(Event::ProcessSeen(introduction), Mono(1_500));
+        }
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        let later = Opened {
+            owner: owned(2, IdentitySource::Connect),
+            ..opened(2, 2_500)
+        };
+        table.handle(Event::Opened(later), Mono(2_500));
+        for socket in [1, 2] {
+            let close = Closed {
+                owner: owned(2, IdentitySource::Connect),
+                ..closed(socket, 3_000)
+            };
+            table.handle(Event::Closed(close), Mono(3_000));
+        }
+        let records = connections(&mut table);
+        let paths: Vec<_> = records.iter().map(|it| path(it).unwrap()).collect();
+        assert_eq!(paths, ["/bin/sh", "/usr/bin/nc", "/bin/sh", "/usr/bin/nc"]);
+    }
+
+    #[test]
+    fn a_close_that_knows_its_owner_less_well_does_not_change_it() {
+        let mut table = table();
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        let close = Closed {
+            owner: owner(77, IdentitySource::Release),
+            ..closed(1, 3_000)
+        };
+        table.handle(Event::Closed(close), Mono(3_000));
+        let record = connections(&mut table).pop().unwrap();
+        assert_eq!(record.process.unwrap().key, process(9));
+        assert_eq!(record.attribution.source, IdentitySource::Connect);
+    }
+
+    #[test]
+    fn a_user_name_that_is_wrong_or_never_comes_holds_nothing_up() {
+        let mut table = waiting_table(100);
+        let mut with_user = introduction(9);
+        with_user.process.user = Some(record::User {
+            uid: 1_000,
+            name: None,
+        });
+        table.handle(Event::ProcessSeen(with_user), Mono(1_500));
+        let name = |uid, name: &str| Event::UserNamed {
+            uid,
+            name: Some(name.into()),
+        };
+        let mut names = Vec::new();
+        let answers = [
+            None,
+            Some(name(2_000, "eve")),
+            Some(name(1_000, "wrong")),
+            Some(name(1_000, "ana")),
+        ];
+        for (socket, answer) in (1..).zip(answers) {
+            if let Some(answer) = answer {
+                table.handle(answer, Mono(2_000 + socket));
+            }
+            table.handle(Event::Closed(closed(socket, 3_000)), Mono(3_000));
+            let record = connections(&mut table).remove(0);
+            let user = record.process.as_ref().unwrap().user.clone().unwrap();
+            assert_eq!(user.uid, 1_000);
+            names.push(user.name.as_deref().map(str::to_owned));
+        }
+        let names: Vec<_> = names.iter().map(Option::as_deref).collect();
+        assert_eq!(names, [None, None, Some("wrong"), Some("ana")]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_a_day_leaves_durations_as_they_were() {
+        const DAY_NS: i64 = 86_400 * SECOND_NS as i64;
+        let mut table = FlowTable::new(Config::default(), 3, START);
+        let opened_at = 5 * SECOND_NS;
+        table.handle(Event::Opened(opened(1, opened_at)), Mono(opened_at));
+        let read_at = 6 * SECOND_NS;
+        let wall = Wall(START.wall_at(Mono(read_at)).0 - DAY_NS);
+        let mono = Mono(read_at);
+        table.handle(Event::ClockRead { mono, wall }, mono);
+        let closed_at = 65 * SECOND_NS;
+        let close = Closed {
+            opened: opened(1, opened_at).opened,
+            ..closed(1, closed_at)
+        };
+        let mut records = run_until(&mut table, read_at);
+        table.handle(Event::Closed(close), Mono(closed_at));
+        records.extend(connections(&mut table));
+        let [open, close] = [&records[0], &records[1]];
+        assert_eq!(open.at.mono, Mono(opened_at));
+        assert_eq!(
+            close.at.mono.since_ns(close.opened.unwrap()),
+            60 * SECOND_NS + 5
+        );
+        let passed_ns = close.at.wall.0 - open.at.wall.0;
+        assert_eq!(
+            passed_ns,
+            60 * SECOND_NS as i64,
+            "both by the clock as it is"
+        );
+        assert_eq!(close.at.wall.0, START.wall_at(Mono(closed_at)).0 - DAY_NS);
+    }
+
+    #[test]
+    fn a_reading_of_the_clock_that_comes_late_or_makes_no_sense_spoils_no_stamp() {
+        let mut table = table();
+        let read = |mono, wall| Event::ClockRead {
+            mono: Mono(mono),
+            wall: Wall(wall),
+        };
+        let forward = START.wall.0 + 3_600 * SECOND_NS as i64;
+        table.handle(read(5_000, forward), Mono(5_000));
+        table.handle(read(4_000, START.wall.0 + 3_000), Mono(5_100));
+        assert_eq!(drain(&mut table).len(), 1, "one step, not there and back");
+        assert_eq!(table.stamp(Mono(6_000)).wall, Wall(forward + 1_000));
+        table.handle(read(7_000, i64::MIN), Mono(7_000));
+        let Record::Notice(notice) = drain(&mut table).remove(0) else {
+            panic!("a step is a notice")
+        };
+        let kind = NoticeKind::ClockStepped { by_ns: i64::MIN };
+        assert_eq!(notice.kind, kind, "as far as it can be told");
+        assert_eq!(table.stamp(Mono(0)).wall, Wall(i64::MIN));
+    }
+
+    #[test]
+    fn a_close_from_the_future_keeps_no_key_from_coming_back() {
+        let mut table = table();
+        table.handle(Event::Closed(closed(1, u64::MAX)), Mono(3_000));
+        table.handle(Event::Opened(opened(1, 4_000)), Mono(4_000));
+        assert_eq!(table.counters().live, 1);
     }
 
     #[test]

@@ -279,4 +279,33 @@ mod tests {
         let whole = totals(50, 500, ByteQuality::Exact);
         assert_eq!(whole.since(&Totals::default()), whole);
     }
+
+    #[test]
+    fn a_sum_is_as_good_as_the_worst_of_what_it_sums() {
+        let sum = |all: &[Totals]| {
+            let mut sum = TotalsSum::default();
+            all.iter().for_each(|it| sum.add(*it));
+            sum.traffic()
+        };
+        let [exact, least] =
+            [ByteQuality::Exact, ByteQuality::AtLeast].map(|quality| totals(3, 4, quality));
+        assert_eq!(sum(&[exact, exact]), traffic(6, 8, ByteQuality::Exact));
+        assert_eq!(sum(&[exact, least]), traffic(6, 8, ByteQuality::AtLeast));
+        let zero = totals(0, 0, ByteQuality::ZeroUnverified);
+        assert_eq!(sum(&[zero, zero]), zero.traffic());
+        assert_eq!(sum(&[exact, zero]), traffic(3, 4, ByteQuality::AtLeast));
+        assert_eq!(sum(&[Totals::default(); 2]), Traffic::default());
+        let half = Totals::told(Traffic {
+            bytes_in: None,
+            ..exact.traffic()
+        });
+        assert_eq!(sum(&[exact, half]), traffic(6, 4, ByteQuality::AtLeast));
+        let half_known = sum(&[half, half]);
+        assert_eq!((half_known.bytes_out, half_known.bytes_in), (Some(6), None));
+        assert_eq!(half_known.quality, ByteQuality::Exact);
+        let huge = totals(u64::MAX - 1, 0, ByteQuality::Exact);
+        let sum = sum(&[huge, huge]);
+        assert_eq!(sum.quality, ByteQuality::AtLeast);
+        assert!(sum.bytes_out >= Some(u64::MAX - 1));
+    }
 }

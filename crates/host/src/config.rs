@@ -37,6 +37,10 @@ pub struct Config {
     pub update_interval_s: u64,
     /// `flow.ledger_interval_s`
     pub ledger_interval_s: u64,
+    /// `flow.burst_max`
+    pub burst_max: u64,
+    /// `flow.burst_interval_s`
+    pub burst_interval_s: u64,
     /// `trail.quota_bytes`
     pub quota_bytes: u64,
     /// `trail.segment_bytes`
@@ -63,6 +67,8 @@ impl Default for Config {
             flows_max: 100_000,
             update_interval_s: 300,
             ledger_interval_s: 600,
+            burst_max: 10_000,
+            burst_interval_s: 60,
             quota_bytes: 1 << 30,
             segment_bytes: 8 << 20,
             age_max_s: 0,
@@ -292,6 +298,18 @@ pub const SETTINGS: &[Setting] = &[
         about: "Seconds between two ledger notices.",
         show: |config| config.ledger_interval_s.to_string(),
         set: |config, value| number(value, 1, 86_400).map(|it| config.ledger_interval_s = it),
+    },
+    Setting {
+        key: "flow.burst_max",
+        about: "Connections of a process in an interval with records of their own; 0 for all.",
+        show: |config| config.burst_max.to_string(),
+        set: |config, value| number(value, 0, 1_000_000_000).map(|it| config.burst_max = it),
+    },
+    Setting {
+        key: "flow.burst_interval_s",
+        about: "Seconds of that interval; what a process makes beyond is summed by destination.",
+        show: |config| config.burst_interval_s.to_string(),
+        set: |config, value| number(value, 1, 3_600).map(|it| config.burst_interval_s = it),
     },
     Setting {
         key: "trail.quota_bytes",

@@ -21,7 +21,8 @@ struct Folder(TempDir);
 impl Folder {
     fn new(policy: &str) -> Folder {
         let folder = Folder(tempfile::tempdir().unwrap());
-        let config = "[sensor]\nkind = \"sampled\"\npoll_interval_ms = 200\n";
+        let config =
+            "[sensor]\nkind = \"sampled\"\npoll_interval_ms = 200\n[flow]\nburst_max = 0\n";
         fs::write(folder.config(), config).unwrap();
         folder.set_policy(policy);
         folder

@@ -30,6 +30,17 @@ pub(crate) struct Kept {
 const START_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(60);
 
+/// Where a test has no configuration of its own: every connection has a record, as the truth that
+/// it is compared with has, however many a process makes.
+fn whole(state: &TempDir, arguments: &[&str]) -> Vec<PathBuf> {
+    if arguments.contains(&"--config") {
+        return Vec::new();
+    }
+    let config = state.path().join("conntraild.toml");
+    std::fs::write(&config, "[flow]\nburst_max = 0\n").unwrap();
+    vec!["--config".into(), config]
+}
+
 impl Recorder {
     /// Starts one and waits until it records.
     pub(crate) fn start(arguments: &[&str]) -> Recorder {
@@ -40,6 +51,7 @@ impl Recorder {
         let mut child = Command::new(program("conntraild"))
             .arg("--state-dir")
             .arg(state.path())
+            .args(whole(&state, arguments))
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()

@@ -6,7 +6,7 @@ use crate::event::FlowKey;
 use crate::live::Flow;
 use crate::tombstones::Tombstone;
 use record::{Ending, Mono, Outcome, ProcessKey};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// When flows are looked through next, and for what.
 #[derive(Debug, Default)]
@@ -17,6 +17,46 @@ pub(super) struct Reaper {
     gone_due: Option<Mono>,
     /// When any flow may have been silent for long enough.
     silence_due: Option<Mono>,
+    sleeps: Sleeps,
+    /// A look that was long overdue was put off, once.
+    is_put_off: bool,
+}
+
+/// When the machine slept, newest last: nothing could be heard then, so it is no silence.
+#[derive(Debug, Default)]
+struct Sleeps {
+    /// The end of each, and how long all up to it took together, in nanoseconds.
+    ends: VecDeque<(Mono, u64)>,
+    total_ns: u64,
+}
+
+impl Sleeps {
+    /// More than a laptop has in the longest patience; before those nothing is made up for.
+    const COUNT_MAX: usize = 1_024;
+
+    fn add(&mut self, duration_ns: u64, end: Mono) {
+        self.total_ns = self.total_ns.saturating_add(duration_ns);
+        self.ends.push_back((end, self.total_ns));
+        if self.ends.len() > Sleeps::COUNT_MAX {
+            self.ends.pop_front();
+        }
+    }
+
+    /// How long the machine slept after `moment`, in nanoseconds.
+    fn since_ns(&self, moment: Mono) -> u64 {
+        let before = self.ends.partition_point(|(end, _)| *end <= moment);
+        let slept_before = match (before.checked_sub(1), self.ends.front()) {
+            (Some(last), _) => self.ends[last].1,
+            (None, Some((_, first_ns))) if self.ends.len() == Sleeps::COUNT_MAX => *first_ns,
+            (None, _) => 0,
+        };
+        self.total_ns - slept_before
+    }
+
+    /// `ns` nanoseconds of being awake after `moment`.
+    fn after(&self, moment: Mono, ns: u64) -> Mono {
+        moment.plus_ns(ns).plus_ns(self.since_ns(moment))
+    }
 }
 
 impl Reaper {
@@ -29,6 +69,12 @@ impl Reaper {
 /// How many scans there are at most while one flow grows too old. Each flow is closed that part of
 /// its time too late at most.
 const SCANS_MAX: u64 = 8;
+
+/// The table is asked to do what is due at least once a second while the machine is awake.
+const OVERDUE_NS_MAX: u64 = 10_000_000_000;
+
+/// How long it may take after a sleep until the sensor says so.
+const WAKE_NS: u64 = 5_000_000_000;
 
 /// A flow to close: which, where it is, why, and when it was over.
 type Found = (u64, u32, Outcome, Mono);
@@ -85,8 +131,24 @@ impl FlowTable {
         }
     }
 
-    /// Closes what is due to be given up at `now`.
+    /// The machine slept until `now`: all patience lasts longer by that.
+    pub(super) fn slept(&mut self, duration_ns: u64, now: Mono) {
+        let duration_ns = duration_ns.min(now.since_ns(self.started.mono));
+        self.reaper.sleeps.add(duration_ns, now);
+    }
+
+    /// Closes what is due to be given up at `now`. Where that is long overdue the machine may have
+    /// slept, and whoever knows is given a moment to say so.
     pub(super) fn reap(&mut self, now: Mono) {
+        let dues = [&mut self.reaper.gone_due, &mut self.reaper.silence_due];
+        let mut is_put_off = false;
+        for due in dues.into_iter().flatten() {
+            if now.since_ns(*due) > OVERDUE_NS_MAX && !self.reaper.is_put_off {
+                *due = now.plus_ns(WAKE_NS);
+                is_put_off = true;
+            }
+        }
+        self.reaper.is_put_off |= is_put_off;
         if self.reaper.gone_due.is_some_and(|due| due <= now) {
             self.reap_gone(now);
         }
@@ -99,6 +161,7 @@ impl FlowTable {
     /// still be heard of, are looked for again.
     fn reap_gone(&mut self, now: Mono) {
         self.counters.scans += 1;
+        self.reaper.is_put_off = false;
         let grace_ns = self.config.gone_grace_ns;
         let gone = std::mem::take(&mut self.reaper.gone);
         let mut found: Vec<Found> = Vec::new();
@@ -111,7 +174,7 @@ impl FlowTable {
                 continue;
             };
             let silent_since = flow.last_seen.max(*since);
-            let due = silent_since.plus_ns(grace_ns);
+            let due = self.reaper.sleeps.after(silent_since, grace_ns);
             if due <= now {
                 found.push((flow.ordinal, slot, Outcome::ProcessGone, silent_since));
             } else {
@@ -119,8 +182,9 @@ impl FlowTable {
                 look_again(due);
             }
         }
+        let sleeps = &self.reaper.sleeps;
         let is_wanted = |key: &ProcessKey, since: Mono| {
-            let due = since.plus_ns(grace_ns);
+            let due = sleeps.after(since, grace_ns);
             if due > now {
                 look_again(due);
             }
@@ -134,6 +198,7 @@ impl FlowTable {
 
     fn reap_silent(&mut self, now: Mono) {
         self.counters.scans += 1;
+        self.reaper.is_put_off = false;
         let mut found: Vec<Found> = Vec::new();
         let mut next: Option<Mono> = None;
         for (slot, flow) in self.flows.iter() {
@@ -155,8 +220,9 @@ impl FlowTable {
         let idle_ns = (idle_ns > 0 && flow.is_datagrams()).then_some(idle_ns);
         let age_ns = self.config.age_max_ns;
         let age_ns = (age_ns > 0).then_some(age_ns);
-        let idle = idle_ns.map(|ns| (flow.last_seen.plus_ns(ns), Outcome::Idle));
-        let aged = age_ns.map(|ns| (flow.last_seen.plus_ns(ns), Outcome::AgedOut));
+        let after = |ns| self.reaper.sleeps.after(flow.last_seen, ns);
+        let idle = idle_ns.map(|ns| (after(ns), Outcome::Idle));
+        let aged = age_ns.map(|ns| (after(ns), Outcome::AgedOut));
         match (idle, aged) {
             (Some(idle), Some(aged)) if aged.0 < idle.0 => Some(aged),
             (Some(idle), _) => Some(idle),
@@ -658,6 +724,82 @@ mod tests {
         run_until(&mut table, 200 * SECOND_NS);
         let tally = table.tally();
         assert_eq!((tally.closes_made, tally.live), (6, 0));
+    }
+
+    const HOURS_NS: u64 = 3_600 * SECOND_NS;
+
+    /// A datagram flow and the table as they are when the machine falls asleep.
+    fn falling_asleep() -> FlowTable {
+        let mut table = quick(Config {
+            datagram_idle_ns: 60 * SECOND_NS,
+            age_max_ns: 7 * HOURS_NS,
+            ..Config::default()
+        });
+        table.handle(datagrams(1, 2_000), Mono(2_000));
+        table.handle(Event::Opened(opened(2, 2_000)), Mono(2_000));
+        table.handle(open_of(3, 7, 2_000), Mono(2_000));
+        table.handle(gone(&[7]), Mono(2_500));
+        run_until(&mut table, 5 * SECOND_NS);
+        table.handle(Event::Sleeping, Mono(5 * SECOND_NS));
+        table
+    }
+
+    fn woken(duration_ns: u64) -> Event {
+        Event::Slept { duration_ns }
+    }
+
+    #[test]
+    fn a_night_asleep_is_no_silence() {
+        let mut table = falling_asleep();
+        let woke = 5 * SECOND_NS + 8 * HOURS_NS;
+        table.handle(woken(8 * HOURS_NS), Mono(woke));
+        assert_eq!(closes(&run_until(&mut table, woke + 4 * SECOND_NS)), []);
+        let told = run_until(&mut table, woke + 30 * SECOND_NS);
+        let outcomes: Vec<_> = closes(&told).iter().map(|it| (it.0, it.1)).collect();
+        assert_eq!(outcomes, [(3, Outcome::ProcessGone)], "ten seconds awake");
+        let told = run_until(&mut table, woke + 70 * SECOND_NS);
+        assert_eq!(closes(&told), [(1, Outcome::Idle, 2_000)], "a minute awake");
+        assert_eq!(table.counters().live, 1, "seven hours are not over");
+        let told = run_until(&mut table, woke + 8 * HOURS_NS);
+        assert_eq!(closes(&told), [(2, Outcome::AgedOut, 2_000)]);
+    }
+
+    #[test]
+    fn who_looks_for_silence_before_it_is_said_that_the_machine_slept_waits_a_moment() {
+        let mut table = falling_asleep();
+        let woke = 5 * SECOND_NS + 8 * HOURS_NS;
+        table.handle_timeout(Mono(woke));
+        assert_eq!(closes(&connections(&mut table)), []);
+        table.handle(woken(8 * HOURS_NS), Mono(woke + SECOND_NS));
+        let told = run_until(&mut table, woke + 50 * SECOND_NS);
+        assert_eq!(closes(&told).len(), 1, "only that whose process is gone");
+        assert_eq!(table.counters().idle, 0);
+    }
+
+    #[test]
+    fn a_table_that_is_always_asked_late_gives_up_flows_all_the_same() {
+        let mut table = falling_asleep();
+        for minute in 1..=5 {
+            table.handle_timeout(Mono(minute * 120 * SECOND_NS));
+        }
+        let told = connections(&mut table);
+        assert_eq!(
+            closes(&told).len(),
+            2,
+            "the idle one and that without a process"
+        );
+    }
+
+    #[test]
+    fn more_sleeps_than_are_remembered_are_made_up_for_as_far_as_they_are() {
+        let mut sleeps = Sleeps::default();
+        for number in 1..=2_000 {
+            sleeps.add(10, Mono(number * 100));
+        }
+        assert_eq!(sleeps.since_ns(Mono(200_000)), 0);
+        assert_eq!(sleeps.since_ns(Mono(199_999)), 10);
+        assert_eq!(sleeps.since_ns(Mono(0)), 10_230);
+        assert_eq!(sleeps.after(Mono(199_900), 7), Mono(199_917));
     }
 
     #[test]

@@ -413,7 +413,8 @@ mod tests {
     // facts: vendor-configuration
     #[test]
     fn what_management_sets_overrides_the_file_and_says_so() {
-        let mut layers = layers("[flow]\nflows_max = 5_000\nupdate_interval_s = 7\n");
+        let mut layers =
+            layers("[flow]\nflows_max = 5_000\nupdate_interval_s = 7\nburst_max = 0\n");
         managed(
             &mut layers,
             PREFERENCES,
@@ -422,6 +423,7 @@ mod tests {
         assert_eq!(layers.problems(), []);
         assert_eq!(layers.config.flows_max, 9_000);
         assert_eq!(layers.config.update_interval_s, 7);
+        assert_eq!(layers.config.burst_max, 0);
         let row = layers.rows().find(|row| row.key == "flow.flows_max");
         let row = row.unwrap();
         assert_eq!(row.origin.to_string(), PREFERENCES);
