@@ -58,23 +58,21 @@ impl FlowTable {
 
     /// The next sum of an interval that is over, under an id of its own.
     pub(super) fn next_sum(&mut self) -> Option<Box<Connection>> {
-        while let Some(sum) = self.bursts.next_over() {
-            if self.bursts.has_over() {
-                self.outputs.push_front(Pending::Sums);
-            }
-            let at = self.stamp(sum.last());
-            let (epoch, phase) = (self.epoch, sum.phase());
-            let mut draft = sum.flow.draft(epoch, phase, at, &mut self.processes);
-            self.last_ordinal += 1;
-            draft.connection.id = ConnectionId {
-                epoch,
-                ordinal: self.last_ordinal,
-            };
-            sum.fill(self.bursts.bounds(), &mut draft.connection);
-            self.counters.aggregates += 1;
-            return self.wait_or_go(draft, self.latest);
+        let sum = self.bursts.next_over()?;
+        if self.bursts.has_over() {
+            self.outputs.push_front(Pending::Sums);
         }
-        None
+        let at = self.stamp(sum.last());
+        let (epoch, phase) = (self.epoch, sum.phase());
+        let mut draft = sum.flow.draft(epoch, phase, at, &mut self.processes);
+        self.last_ordinal += 1;
+        draft.connection.id = ConnectionId {
+            epoch,
+            ordinal: self.last_ordinal,
+        };
+        sum.fill(self.bursts.bounds(), &mut draft.connection);
+        self.counters.aggregates += 1;
+        self.wait_or_go(draft, self.latest)
     }
 
     fn tell_sums(&mut self) {
