@@ -4,6 +4,11 @@
 //! a few times without and with a limit that nobody reaches, in turns, and with one that all are
 //! beyond; prints the best of each in nanoseconds a connection.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the table has no clock, and what measures it needs one"
+)]
+
 use flow::{Closed, Config, Event, FlowKey, FlowTable, Opened, Owner, Tuple};
 use record::{
     Attribution, Direction, Ending, Endpoint, IdentitySource, Mono, Origin, Outcome, ProcessKey,
