@@ -68,10 +68,9 @@ pub struct Connection {
 impl Connection {
     /// How many connections it tells the end of: see [`crate::Record::closes`].
     pub fn closes(&self) -> u64 {
-        match (self.phase, &self.aggregate) {
-            (Phase::Close(_), Some(aggregate)) => aggregate.connections,
-            (Phase::Close(_), None) => 1,
-            (Phase::Open | Phase::Update, _) => 0,
+        match self.phase {
+            Phase::Close(_) => self.connections(),
+            Phase::Open | Phase::Update => 0,
         }
     }
 

@@ -126,7 +126,7 @@ fn forge(kept: &Kept) {
     let first_epoch = &kept.records[..=end];
     let taken = first_epoch
         .iter()
-        .position(record::Record::is_close)
+        .position(|record| record.closes() > 0)
         .unwrap();
     for (index, record) in first_epoch.iter().enumerate() {
         if index != taken {

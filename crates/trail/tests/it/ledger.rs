@@ -19,7 +19,7 @@ fn notice(kind: NoticeKind) -> Record {
 
 fn closes(count: usize) -> Vec<Record> {
     let closes = sample::closes(3, count);
-    assert!(closes.iter().all(Record::is_close));
+    assert!(closes.iter().all(|it| it.closes() == 1));
     closes
 }
 
@@ -38,6 +38,7 @@ fn lost(stage: LossStage, what: LostKind, count: Option<u64>) -> Record {
 const TALLY: Tally = Tally {
     closes_made: 11,
     closes_recorded: 7,
+    closes_aggregated: 0,
     closes_dropped: 2,
     closes_lost: 2,
     live: 3,
