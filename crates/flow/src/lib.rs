@@ -44,4 +44,4 @@ mod totals;
 mod waiting;
 
 pub use event::{Closed, Event, FlowKey, Introduction, Opened, Owner, Tuple};
-pub use table::{Config, Counters, FlowTable, Output, Want};
+pub use table::{Config, Counters, FlowTable, Glance, Look, Looks, Output, Want};

@@ -31,6 +31,8 @@ pub(crate) struct Flow {
     /// What another record has told of the same flow already.
     pub(crate) before: Option<Box<Tombstone>>,
     pub(crate) last_seen: Mono,
+    /// What was heard of it last was how much passed.
+    pub(crate) heard_totals_last: bool,
     pub(crate) last_record: Mono,
     /// It is beyond the limit of its process and has no record so far.
     pub(crate) is_summed: bool,
@@ -57,6 +59,9 @@ pub(crate) struct Draft {
 
 /// The owner and the responsible process, as far as they are missing.
 pub(crate) type Missing = [Option<ProcessKey>; 2];
+
+/// A process that is named, if any is; its key where nobody has introduced it.
+type Newest = Result<Option<Arc<Process>>, ProcessKey>;
 
 impl Draft {
     /// The record, with those who were missing as they are known now.
@@ -97,11 +102,11 @@ impl Party {
     }
 
     /// The newest that is known of it, or its key if nobody has introduced it.
-    fn newest(&self, processes: &mut Processes) -> Result<Option<Arc<Process>>, ProcessKey> {
+    fn newest(&self, find: &mut impl FnMut(ProcessKey) -> Option<Arc<Process>>) -> Newest {
         let Some(key) = self.key() else {
             return Ok(None);
         };
-        match (processes.find(key), self) {
+        match (find(key), self) {
             (Some(newest), _) => Ok(Some(newest)),
             (None, Party::Known(known)) => Ok(Some(Arc::clone(known))),
             (None, Party::Nobody | Party::Key(_)) => Err(key),
@@ -127,6 +132,7 @@ impl Flow {
             totals: Totals::default(),
             before: None,
             last_seen: opened.at,
+            heard_totals_last: false,
             last_record: opened.at,
             is_summed: false,
         }
@@ -140,8 +146,19 @@ impl Flow {
         at: Stamp,
         processes: &mut Processes,
     ) -> Draft {
-        let process = self.owner.newest(processes);
-        let responsible = self.responsible.newest(processes);
+        self.draft_with(epoch, phase, at, |key| processes.find(key))
+    }
+
+    /// The same, with the processes that `find` knows.
+    pub(crate) fn draft_with(
+        &self,
+        epoch: u64,
+        phase: Phase,
+        at: Stamp,
+        mut find: impl FnMut(ProcessKey) -> Option<Arc<Process>>,
+    ) -> Draft {
+        let process = self.owner.newest(&mut find);
+        let responsible = self.responsible.newest(&mut find);
         let missing =
             [process.as_ref().err(), responsible.as_ref().err()].map(Option::<&_>::copied);
         let id = ConnectionId {
@@ -192,6 +209,14 @@ impl Flow {
     /// Something was told of it.
     pub(crate) fn heard_of(&mut self, now: Mono) {
         self.last_seen = self.last_seen.max(now);
+        self.heard_totals_last = false;
+    }
+
+    /// It was told how much passed so far.
+    pub(crate) fn heard_totals(&mut self, totals: Totals, now: Mono) {
+        self.heard_of(now);
+        self.heard_totals_last = true;
+        self.totals.raise(totals);
     }
 
     /// Somebody owns it.
@@ -377,6 +402,13 @@ impl Flows {
     /// Takes out a flow that was let go.
     pub(crate) fn take_let_go(&mut self, slot: u32) -> Option<Flow> {
         self.vacate(slot)
+    }
+
+    /// One more than the highest slot that was ever in use.
+    pub(crate) fn slot_end(&self) -> u32 {
+        let full_blocks = self.blocks.len().saturating_sub(1);
+        let in_last = self.blocks.last().map_or(0, Vec::len);
+        (full_blocks * BLOCK_SLOTS + in_last) as u32
     }
 
     /// Those that are followed, in the order of their slots, which is the same for the same calls.

@@ -72,11 +72,28 @@ impl Processes {
         }
     }
 
+    /// As [`Processes::find`], for whoever only looks: it is no use, and nothing is remembered, so
+    /// that no record ever depends on it. What had to be put together goes into `built`.
+    pub(crate) fn look(
+        &self,
+        key: ProcessKey,
+        built: &mut FxHashMap<ProcessKey, Arc<Process>>,
+    ) -> Option<Arc<Process>> {
+        let known = self.known.get(&key)?;
+        if let Some((edition, process)) = &known.finished
+            && *edition == self.edition
+        {
+            return Some(Arc::clone(process));
+        }
+        let process = built.entry(key).or_insert_with(|| self.put_together(key));
+        Some(Arc::clone(process))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }
 
-    fn finish(&mut self, key: ProcessKey) -> Arc<Process> {
+    fn put_together(&self, key: ProcessKey) -> Arc<Process> {
         let introduction = &self.known[&key].introduction;
         let mut process = introduction.process.clone();
         process.ancestors = self.ancestors(introduction.parent);
@@ -84,7 +101,11 @@ impl Processes {
             name: self.user_names.get(&user.uid).cloned().flatten(),
             ..user
         });
-        let process = Arc::new(process);
+        Arc::new(process)
+    }
+
+    fn finish(&mut self, key: ProcessKey) -> Arc<Process> {
+        let process = self.put_together(key);
         let known = self
             .known
             .get_mut(&key)

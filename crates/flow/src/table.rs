@@ -1,6 +1,7 @@
 //! The flow table: what makes one honest record out of what the sensors saw.
 
 mod bursting;
+mod glance;
 mod reaping;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -12,6 +13,7 @@ use crate::processes::Processes;
 use crate::tombstones::{Tombstone, Tombstones};
 use crate::totals::Totals;
 use crate::waiting::{Held, Waiting};
+pub use glance::{Glance, Look, Looks};
 use reaping::Reaper;
 use record::{
     Connection, Coverage, Ending, Hostname, LossCause, LossStage, LostKind, Mono, Notice,
@@ -616,8 +618,7 @@ impl FlowTable {
         let Some(flow) = self.flows.get_mut(key) else {
             return;
         };
-        flow.heard_of(now);
-        flow.totals.raise(newer);
+        flow.heard_totals(newer, now);
         if let Some(opened) = &told {
             flow.fill_in(opened);
             if let (Party::Nobody, Some(owner)) = (&flow.owner, opened.owner) {
