@@ -28,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Shows connections as they are recorded: a live table on a terminal, else line by line.
     Watch(cli::watch::Arguments),
+    /// Shows once what is open now and how much passes on it, busiest first, from the live table.
+    Live(cli::live::Arguments),
     /// Answers questions about past connections.
     Query(cli::query::Arguments),
     /// Turns a recorded stream of events into records again, with no privilege at all.
@@ -63,6 +65,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let state_dir = || named.clone().unwrap_or_else(host::paths::default_state_dir);
     match arguments.command {
         Command::Watch(arguments) => cli::watch::run(&state_dir(), &arguments),
+        Command::Live(arguments) => cli::live::run(&state_dir(), &arguments),
         Command::Query(arguments) => cli::query::run(&state_dir(), &arguments),
         Command::Replay(arguments) => cli::replay::run(named.as_deref(), &arguments),
         Command::Verify(arguments) => cli::verify::run(&state_dir(), &arguments),

@@ -54,6 +54,53 @@ pub(crate) fn connection_line_as_of(connection: &Connection, now: Wall) -> Strin
     )
 }
 
+/// A connection that is open, with how much passes on it now, in one line.
+pub(crate) fn live_line(row: &live::Row) -> String {
+    let connection = &row.connection;
+    let quality = connection.traffic.quality;
+    let per_s = |it: Option<u64>| it.map_or("?".to_owned(), |it| scaled(it) + "/s");
+    format!(
+        "{:<24} {:<4} {:<48} {:>11} {:>11} {:>9} {:>9} {:>8}{}",
+        who(connection),
+        protocol(connection.protocol),
+        way(connection),
+        per_s(row.rate.and_then(|it| it.out_per_s)),
+        per_s(row.rate.and_then(|it| it.in_per_s)),
+        amount(connection.traffic.bytes_out, quality),
+        amount(connection.traffic.bytes_in, quality),
+        age(connection).map_or("?".to_owned(), duration),
+        aside(connection),
+    )
+}
+
+/// What [`live_line`] shows in which column.
+pub(crate) fn live_heading() -> String {
+    format!(
+        "{:<24} {:<4} {:<48} {:>11} {:>11} {:>9} {:>9} {:>8}",
+        "process", "", "local and remote", "sending", "receiving", "sent", "received", "for"
+    )
+}
+
+/// What is live and not in the table, if anything is.
+pub(crate) fn live_remarks(snapshot: &live::Snapshot) -> Option<String> {
+    let live::Snapshot {
+        crowded,
+        withheld,
+        early,
+        ..
+    } = snapshot;
+    let parts = [
+        (crowded, "less busy ones without room"),
+        (withheld, "left out by the privacy policy"),
+        (early, "too young to be told"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| **count > 0);
+    let words: Vec<String> = parts
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    (!words.is_empty()).then(|| format!("not shown: {}", words.join(", ")))
+}
+
 /// What few connections have, at the end of the line, where it moves no column.
 fn aside(connection: &Connection) -> String {
     let mut words: Vec<String> = Vec::new();

@@ -16,6 +16,7 @@ mod books;
 mod capture;
 #[cfg(any(target_os = "macos", test))]
 mod insisting;
+mod live_table;
 mod log;
 #[cfg(any(target_os = "macos", test))]
 mod managed;

@@ -14,7 +14,7 @@ use crate::log::say;
 use host::private;
 use key::KeyFile;
 use policy::{Decision, Engine, Policy};
-use record::{NoticeKind, PolicyChanged, PolicyState, Record, Stamp};
+use record::{Connection, NoticeKind, PolicyChanged, PolicyState, Record, Stamp};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,6 +79,11 @@ impl Privacy {
     /// Changes a record as the policy says; whether it is to be kept.
     pub(crate) fn keeps(&mut self, record: &mut Record) -> bool {
         !matches!(self.engine.apply(record), Decision::Dropped(_))
+    }
+
+    /// Changes a live connection as the policy says; whether it may be shown.
+    pub(crate) fn shows(&mut self, connection: &mut Connection) -> bool {
+        self.engine.shows(connection)
     }
 
     /// What the policy did since the last call, if anything came.

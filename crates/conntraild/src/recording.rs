@@ -2,6 +2,7 @@
 
 use crate::books::Books;
 use crate::capture::Capture;
+use crate::live_table::LiveTable;
 use crate::log::say;
 use crate::privacy::{PolicyWatch, Privacy};
 use crate::sensing::{self, Sensed};
@@ -25,6 +26,7 @@ pub(crate) struct Recorder {
     trail: TrailWriter,
     users: Users,
     privacy: Privacy,
+    live: LiveTable,
     capture: Option<Capture>,
     books: Books,
     /// The disk has refused since the last flush that worked; said once, not every second.
@@ -62,6 +64,7 @@ impl Recorder {
             device,
         };
         let table = FlowTable::new(header.config, header.epoch, watched_since);
+        let live = LiveTable::begin(config, state_dir, &header, now);
         let (privacy, in_force) = Privacy::begin(policy, state_dir, now);
         let mut recorder = Recorder {
             table,
@@ -69,6 +72,7 @@ impl Recorder {
             trail,
             users: Users::of_this_machine(),
             privacy,
+            live,
             capture: None,
             books: Books::new(now),
             disk_refuses: false,
@@ -210,7 +214,11 @@ impl Recorder {
     /// A new policy is told of before the first record that it sees.
     fn follow_policy(&mut self) {
         let now = clock::stamp();
-        for kind in self.privacy.changes(now) {
+        let changes = self.privacy.changes(now);
+        if !changes.is_empty() {
+            self.live.start_over(now);
+        }
+        for kind in changes {
             self.notice(kind, now);
         }
         if self.capture.is_some() && self.privacy.is_in_force() {
@@ -240,6 +248,7 @@ impl Recorder {
         if self.trail.should_flush(now) {
             self.flush(clock::stamp());
         }
+        self.live.step(&self.table, &mut self.privacy);
         self.tend(now);
     }
 
@@ -262,7 +271,8 @@ impl Recorder {
             .unwrap_or(self.table.poll_timeout());
         let due = due
             .min(self.table.poll_timeout())
-            .min(self.trail.tend_timeout().unwrap_or(due));
+            .min(self.trail.tend_timeout().unwrap_or(due))
+            .min(self.live.poll_timeout().unwrap_or(due));
         Duration::from_nanos(due.since_ns(clock::mono())).min(POLICY_INTERVAL)
     }
 
@@ -330,6 +340,7 @@ impl Recorder {
 
     fn close(mut self, reason: StopReason) -> anyhow::Result<()> {
         let now = clock::stamp();
+        self.live.end();
         self.table.handle_stop();
         self.drain(now.mono);
         self.flush(now);

@@ -47,6 +47,10 @@ pub struct Config {
     pub segment_bytes: u64,
     /// `trail.age_max_s`
     pub age_max_s: u64,
+    /// `live.interval_ms`; zero for none.
+    pub live_interval_ms: u64,
+    /// `live.flows_max`
+    pub live_flows_max: u64,
     /// `privacy.policy_file`; empty where none is named.
     pub policy_file: String,
     /// `privacy.policy`; empty where there is none.
@@ -72,6 +76,8 @@ impl Default for Config {
             quota_bytes: 1 << 30,
             segment_bytes: 8 << 20,
             age_max_s: 0,
+            live_interval_ms: 1_000,
+            live_flows_max: 10_000,
             policy_file: String::new(),
             policy: String::new(),
         }
@@ -330,6 +336,27 @@ pub const SETTINGS: &[Setting] = &[
         set: |config, value| number(value, 0, CENTURY_S).map(|it| config.age_max_s = it),
     },
     Setting {
+        key: "live.interval_ms",
+        about: "Milliseconds between two snapshots of live connections in memory; 0 for none.",
+        show: |config| config.live_interval_ms.to_string(),
+        set: |config, value| {
+            let interval_ms = number(value, 0, 60_000)?;
+            if (1..LIVE_INTERVAL_MS_MIN).contains(&interval_ms) {
+                return Err(format!(
+                    "must be 0 for none, or at least {LIVE_INTERVAL_MS_MIN}"
+                ));
+            }
+            config.live_interval_ms = interval_ms;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "live.flows_max",
+        about: "Live connections in such a snapshot at most; beyond it the busiest.",
+        show: |config| config.live_flows_max.to_string(),
+        set: |config, value| number(value, 100, 100_000).map(|it| config.live_flows_max = it),
+    },
+    Setting {
         key: "privacy.policy_file",
         about: "File of the privacy policy, by its full path; else policy.toml beside this file.",
         show: |config| as_toml(&config.policy_file),
@@ -370,6 +397,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .filter(|it| *it <= CENTURY_S);
     seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
+
+/// Live connections are not looked at more often.
+const LIVE_INTERVAL_MS_MIN: u64 = 100;
 
 const CENTURY_S: u64 = 100 * 366 * 86_400;
 

@@ -47,6 +47,23 @@ pub fn policy_file(config_file: Option<&Path>) -> PathBuf {
     beside.with_file_name("policy.toml")
 }
 
+/// Where the recorder that keeps the trail in `state_dir` as the user `uid` may keep its live table,
+/// the best place first. Each endpoint has a folder of its own below.
+pub fn live_folders(state_dir: &Path, uid: u32) -> Vec<PathBuf> {
+    platform::live_folders(state_dir, uid)
+}
+
+/// The same for the account that this program runs as.
+pub fn own_live_folders(state_dir: &Path) -> Vec<PathBuf> {
+    live_folders(state_dir, rustix::process::geteuid().as_raw())
+}
+
+/// Whether files in an existing folder stay in memory, as far as the system tells: what is written
+/// there every second must not wear out a disk.
+pub fn is_in_memory(folder: &Path) -> bool {
+    platform::is_in_memory(folder)
+}
+
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
@@ -71,6 +88,29 @@ mod tests {
         let nothing = |_: &str| None;
         assert_eq!(linux::user_state_dir(nothing), None);
         assert_eq!(macos::user_state_dir(nothing), None);
+    }
+
+    #[test]
+    fn the_live_table_is_in_memory_where_there_is_such_a_place() {
+        let state = Path::new("/state");
+        assert_eq!(
+            linux::live_folders(state, 0),
+            ["/run/conntrail", "/dev/shm/conntrail-0"].map(PathBuf::from)
+        );
+        assert_eq!(
+            linux::live_folders(state, 1_000),
+            ["/run/user/1000/conntrail", "/dev/shm/conntrail-1000"].map(PathBuf::from)
+        );
+        assert_eq!(
+            macos::live_folders(state, 0),
+            [PathBuf::from("/state/live-tables")]
+        );
+        assert!(
+            !linux::is_in_memory(Path::new("/proc")),
+            "that is no storage"
+        );
+        assert!(!linux::is_in_memory(Path::new("/nowhere")));
+        assert!(macos::is_in_memory(state));
     }
 
     #[test]

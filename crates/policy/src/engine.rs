@@ -110,6 +110,24 @@ impl Engine {
         decision
     }
 
+    /// What of a live connection may be shown now, as the record of an update would be treated;
+    /// `false` where that would be dropped. Nothing is counted or remembered, because nothing is
+    /// recorded.
+    pub fn shows(&mut self, connection: &mut Connection) -> bool {
+        let Some(policy) = self.policy.clone() else {
+            return true;
+        };
+        let matching = self.matching(&policy, connection);
+        if matching == 0 {
+            return true;
+        }
+        let plan = self.plan(&policy, matching);
+        if plan.drops.is_none() && !plan.is_empty {
+            connection.treated = self.treat(&plan, connection);
+        }
+        plan.drops.is_none()
+    }
+
     /// Corrects the books of the flow table, which does not know what was dropped after it.
     fn settle(&self, kind: &mut NoticeKind) {
         let tally = match kind {

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("policy", &["record"]),
     ("trail", &["record"]),
     ("host", &["record"]),
+    ("live", &["record"]),
     ("mdm", &[]),
     ("query", &["record", "trail"]),
     ("ship", &["record", "trail"]),
@@ -42,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "flow",
             "host",
+            "live",
             "policy",
             "record",
             "sensor-linux",
@@ -55,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "app-macos",
             "flow",
             "host",
+            "live",
             "mdm",
             "policy",
             "query",

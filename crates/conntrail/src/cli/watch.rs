@@ -53,7 +53,7 @@ pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<Exi
     };
     let answers = Answers::of_newest_epoch(&segments, filter)?;
     if is_table {
-        watch_table(answers, &stop)?
+        watch_table(state_dir, answers, &stop)?
     } else {
         watch_lines(answers, arguments, &stop)?
     }
@@ -92,7 +92,7 @@ fn write_line(record: &Record, all: bool, out: &mut impl Write) -> anyhow::Resul
     Ok(())
 }
 
-fn watch_table(mut answers: Answers, stop: &AtomicBool) -> anyhow::Result<()> {
+fn watch_table(state_dir: &Path, mut answers: Answers, stop: &AtomicBool) -> anyhow::Result<()> {
     let mut state = State::default();
     let mut screen = Screen::take()?;
     while !stop.load(Ordering::Relaxed) {
@@ -102,6 +102,7 @@ fn watch_table(mut answers: Answers, stop: &AtomicBool) -> anyhow::Result<()> {
                 state.apply(record, &device);
             }
         }
+        state.live = super::live::snapshot(state_dir);
         screen.draw(&state)?;
         nap(stop);
     }

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Everything the live table can show.
-#[derive(Default)]
 pub(crate) struct State {
     pub(crate) open: OpenConnections,
     /// Connections that ended, newest last.
@@ -26,6 +25,38 @@ pub(crate) struct State {
     pub(crate) recorder_stopped: bool,
     /// The sensor has stepped out of the path of connections.
     pub(crate) stands_aside: bool,
+    /// What is open now, or in words why that is not known.
+    pub(crate) live: Result<Live, String>,
+}
+
+/// A snapshot of what is open, as it was read.
+pub(crate) struct Live {
+    pub(crate) snapshot: live::Snapshot,
+    /// Since it was taken.
+    pub(crate) age_ns: u64,
+    /// Busiest first.
+    pub(crate) rows: Vec<live::Row>,
+    /// Rows that could not be read.
+    pub(crate) unreadable: usize,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State {
+            open: OpenConnections::default(),
+            ended: VecDeque::new(),
+            ended_count: 0,
+            lost_closes: 0,
+            lost_unknown: false,
+            sensor: None,
+            limits: Vec::new(),
+            latest_notice: None,
+            device: None,
+            recorder_stopped: false,
+            stands_aside: false,
+            live: Err("it was not looked for".to_owned()),
+        }
+    }
 }
 
 /// More than any terminal has lines.

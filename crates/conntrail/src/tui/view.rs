@@ -8,16 +8,12 @@ use record::{SensorKind, Wall};
 pub(crate) fn lines(state: &State, now: Wall, width: usize, height: usize) -> Vec<String> {
     let mut lines = header(state);
     let room = height.saturating_sub(lines.len() + 2);
-    let open: Vec<String> = state
-        .open
-        .iter()
-        .map(|it| words::connection_line_as_of(&it.connection, now))
-        .collect();
+    let (heading, open) = open_lines(state, now);
     let for_open = open
         .len()
         .min(room.div_ceil(2).max(room.saturating_sub(state.ended.len())));
-    lines.push(bold(&words::connection_heading()));
-    lines.extend(open.iter().rev().take(for_open).cloned());
+    lines.push(bold(&heading));
+    lines.extend(open.into_iter().take(for_open));
     let for_ended = room.saturating_sub(for_open + 1);
     lines.push(dim(&format!("── ended, newest first {}", "─".repeat(60))));
     lines.extend(
@@ -32,6 +28,45 @@ pub(crate) fn lines(state: &State, now: Wall, width: usize, height: usize) -> Ve
     lines.into_iter().map(|line| fit(&line, width)).collect()
 }
 
+/// What is open, what matters most first, under a heading: busiest where that is known, else newest.
+fn open_lines(state: &State, now: Wall) -> (String, Vec<String>) {
+    match &state.live {
+        Ok(live) => {
+            let lines = live.rows.iter().map(words::live_line);
+            (words::live_heading(), lines.collect())
+        }
+        Err(_) => {
+            let open: Vec<String> = state
+                .open
+                .iter()
+                .map(|it| words::connection_line_as_of(&it.connection, now))
+                .collect();
+            let newest_first = open.into_iter().rev().collect();
+            (words::connection_heading(), newest_first)
+        }
+    }
+}
+
+/// Where what is open is from.
+fn source(state: &State) -> String {
+    match &state.live {
+        Ok(live) => {
+            let mut remarks = words::live_remarks(&live.snapshot)
+                .map(|it| format!("; {it}"))
+                .unwrap_or_default();
+            if live.unreadable > 0 {
+                remarks += &format!("; {} cannot be read", live.unreadable);
+            }
+            let age = words::duration(live.age_ns);
+            format!("Open: from the live table, {age} old{remarks}.")
+        }
+        Err(why) => {
+            let why = words::clean(why);
+            format!("Open: from the trail, as recorded, no rates: {why}.")
+        }
+    }
+}
+
 fn header(state: &State) -> Vec<String> {
     let host = words::clean(state.device.as_ref().map_or("", |device| &device.hostname));
     let lost = match (state.lost_closes, state.lost_unknown) {
@@ -42,9 +77,13 @@ fn header(state: &State) -> Vec<String> {
     let mut lines = vec![format!(
         "{}  {} open, {} ended, {lost}   Ctrl-C ends",
         bold(&format!("Conntrail on {host}")),
-        state.open.iter().count(),
+        match &state.live {
+            Ok(live) => live.rows.len(),
+            Err(_) => state.open.iter().count(),
+        },
         state.ended_count,
     )];
+    lines.push(dim(&source(state)));
     match state.sensor {
         Some(SensorKind::LinuxSampled) => {
             let why = words::clean(state.limits.first().map_or("", String::as_str));
@@ -103,6 +142,7 @@ fn fit(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::Live;
     use super::*;
     use record::{Connection, Notice, NoticeKind, Phase, Record, Stamp, sample};
     use std::sync::Arc;
@@ -154,6 +194,46 @@ mod tests {
         let text = lines(&state(records), Wall(0), 200, 24).join("\n");
         assert!(text.contains("60 open, 240 ended, none lost"), "{text}");
         assert_eq!(text.matches(" open  ").count(), 10, "{text}");
+        assert!(
+            text.contains("from the trail, as recorded, no rates"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_the_live_table_tells_goes_before_what_the_trail_does() {
+        let mut state = state(open(sample::closes(1, 60)));
+        let mut connections = sample::closes(1, 2).into_iter().filter_map(|it| match it {
+            Record::Connection(connection) => Some(connection),
+            Record::Notice(_) => None,
+        });
+        let mut row = |rate: Option<u64>| live::Row {
+            connection: connections.next().unwrap(),
+            last_seen: None,
+            rate: rate.map(|in_per_s| live::Rate {
+                from: record::Mono(1),
+                until: record::Mono(2),
+                out_per_s: None,
+                in_per_s: Some(in_per_s),
+            }),
+        };
+        state.live = Ok(Live {
+            snapshot: live::Snapshot {
+                crowded: 3,
+                withheld: 4,
+                ..live::Snapshot::default()
+            },
+            age_ns: 1_200_000_000,
+            rows: vec![row(Some(5_300)), row(None)],
+            unreadable: 0,
+        });
+        let text = lines(&state, Wall(0), 250, 24).join("\n");
+        assert!(text.contains("2 open, 0 ended"), "{text}");
+        assert!(
+            text.contains("from the live table, 1.2 s old; not shown: 3"),
+            "{text}"
+        );
+        assert_eq!(text.matches("5.3 kB/s").count(), 1, "{text}");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 mod kernel;
 mod ledger;
+mod live_table;
 mod privacy;
 mod recorder;
 mod sampled;

@@ -72,6 +72,17 @@ impl Recorder {
         kill_process(self.pid(), Signal::CONT).unwrap();
     }
 
+    /// The folder that it keeps its trail in.
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Kills it as a crash would, and leaves what it left.
+    pub(crate) fn crash(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Asks it to look at its privacy policy now.
     pub(crate) fn hang_up(&self) {
         kill_process(self.pid(), Signal::HUP).unwrap();
@@ -79,8 +90,7 @@ impl Recorder {
 
     /// Kills it as a crash would, and starts another on the same folder.
     pub(crate) fn crash_and_restart(mut self, arguments: &[&str]) -> Recorder {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.crash();
         let state = std::mem::replace(&mut self.state, tempfile::tempdir().unwrap());
         Recorder::start_in(state, arguments)
     }

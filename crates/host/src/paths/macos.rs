@@ -7,7 +7,7 @@
 )]
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(super) const STATE_DIR_WORDS: &str =
     "/Library/Application Support/Conntrail for root, else the same below the home folder";
@@ -17,4 +17,14 @@ pub(super) const ROOT_STATE_DIR: &str = "/Library/Application Support/Conntrail"
 pub(super) fn user_state_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let home = PathBuf::from(variable("HOME")?);
     Some(home.join("Library/Application Support/Conntrail"))
+}
+
+/// macOS has no file system in memory. The table is an ordinary file that nobody syncs: the system
+/// writes its changed pages out when it sees fit.
+pub(super) fn live_folders(state_dir: &Path, _uid: u32) -> Vec<PathBuf> {
+    vec![state_dir.join("live-tables")]
+}
+
+pub(super) fn is_in_memory(_folder: &Path) -> bool {
+    true
 }
