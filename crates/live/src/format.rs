@@ -76,9 +76,9 @@ pub struct Snapshot {
     /// Live connections whose open is not recorded yet.
     pub early: u32,
     /// Bytes of the rows.
-    pub(crate) body_bytes: u64,
+    pub body_bytes: u64,
     /// Checksum of the rows.
-    pub(crate) body_checksum: u32,
+    pub body_checksum: u32,
 }
 
 /// One connection that is open.

@@ -8,6 +8,7 @@
 mod asking;
 mod explaining;
 mod ledger;
+mod open_now;
 mod profiles;
 mod replaying;
 mod schema;
