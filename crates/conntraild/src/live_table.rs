@@ -12,8 +12,9 @@ use flow::{FlowTable, Look, Looks, stream};
 use host::clock;
 use host::config::Config;
 use live::{Counts, Options, Rate, TableWriter};
+use policy::Shown;
 use rates::{Candidate, Rates};
-use record::{Connection, Mono, PolicyField, Record, Stamp};
+use record::{Mono, Record, Stamp};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -267,23 +268,19 @@ fn add(
         }
         Look::Gone => return Ok(()),
     };
-    if !privacy.shows(&mut connection) {
-        counts.withheld += 1;
-        return Ok(());
-    }
-    let last_seen = may_tell_traffic(&connection).then_some(candidate.last_seen);
-    let rate = rate.filter(|_| last_seen.is_some());
+    let (last_seen, rate) = match privacy.show(&mut connection) {
+        Shown::WithTraffic => (Some(candidate.last_seen), rate),
+        Shown::WithoutTraffic => (None, None),
+        Shown::Nothing => {
+            counts.withheld += 1;
+            return Ok(());
+        }
+    };
     let record = Record::Connection(connection);
     if !writer.push(&record, last_seen, rate)? {
         counts.crowded += 1;
     }
     Ok(())
-}
-
-/// What left out how much passed must not be told by how quickly it passes.
-fn may_tell_traffic(connection: &Connection) -> bool {
-    let treated = connection.treated.as_deref().unwrap_or_default();
-    treated.iter().all(|it| it.field != PolicyField::Traffic)
 }
 
 impl Place {

@@ -13,7 +13,7 @@ pub(crate) use watch::{PolicyWatch, Wanted};
 use crate::log::say;
 use host::private;
 use key::KeyFile;
-use policy::{Decision, Engine, Policy};
+use policy::{Decision, Engine, Policy, Shown};
 use record::{Connection, NoticeKind, PolicyChanged, PolicyState, Record, Stamp};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -81,9 +81,9 @@ impl Privacy {
         !matches!(self.engine.apply(record), Decision::Dropped(_))
     }
 
-    /// Changes a live connection as the policy says; whether it may be shown.
-    pub(crate) fn shows(&mut self, connection: &mut Connection) -> bool {
-        self.engine.shows(connection)
+    /// Changes a live connection as the policy says; what may be shown of it.
+    pub(crate) fn show(&mut self, connection: &mut Connection) -> Shown {
+        self.engine.show(connection)
     }
 
     /// What the policy did since the last call, if anything came.

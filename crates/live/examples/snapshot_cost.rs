@@ -9,7 +9,7 @@
 
 use flow::{Config, Event, FlowKey, FlowTable, Introduction, Look, Looks, Opened, Owner, Tuple};
 use live::{Counts, Expected, Options, TableWriter};
-use policy::{Engine, Policy};
+use policy::{Engine, Policy, Shown};
 use record::{
     Attribution, ByteQuality, Connection, Direction, Endpoint, IdentitySource, Mono, Origin,
     Protocol, Record, Stamp, Traffic, Wall, sample,
@@ -97,7 +97,7 @@ fn snapshot(table: &FlowTable, engine: &mut Engine, writer: &mut TableWriter) ->
             panic!("all are open for long")
         };
         let mut connection: Connection = *connection;
-        assert!(engine.shows(&mut connection));
+        assert_eq!(engine.show(&mut connection), Shown::WithTraffic);
         let record = Record::Connection(connection);
         assert!(writer.push(&record, Some(glance.last_seen), None).unwrap());
     }

@@ -24,6 +24,17 @@ pub enum Decision {
     Dropped(u8),
 }
 
+/// What may be shown of a live connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// It as it is now, and how much passes.
+    WithTraffic,
+    /// It as it is now, but neither how much passes nor when.
+    WithoutTraffic,
+    /// Nothing: its record would be dropped.
+    Nothing,
+}
+
 /// A policy at work.
 ///
 /// The decision about a record depends on the record, the policy and the key alone, with one
@@ -110,22 +121,27 @@ impl Engine {
         decision
     }
 
-    /// What of a live connection may be shown now, as the record of an update would be treated;
-    /// `false` where that would be dropped. Nothing is counted or remembered, because nothing is
-    /// recorded.
-    pub fn shows(&mut self, connection: &mut Connection) -> bool {
+    /// Changes a live connection as the record of an update would be, and says what may be shown of
+    /// it. Nothing is counted or remembered, because nothing is recorded.
+    pub fn show(&mut self, connection: &mut Connection) -> Shown {
         let Some(policy) = self.policy.clone() else {
-            return true;
+            return Shown::WithTraffic;
         };
         let matching = self.matching(&policy, connection);
         if matching == 0 {
-            return true;
+            return Shown::WithTraffic;
         }
         let plan = self.plan(&policy, matching);
-        if plan.drops.is_none() && !plan.is_empty {
+        if plan.drops.is_some() {
+            return Shown::Nothing;
+        }
+        if !plan.is_empty {
             connection.treated = self.treat(&plan, connection);
         }
-        plan.drops.is_none()
+        match plan.effect(PolicyField::Traffic) {
+            Some(_) => Shown::WithoutTraffic,
+            None => Shown::WithTraffic,
+        }
     }
 
     /// Corrects the books of the flow table, which does not know what was dropped after it.

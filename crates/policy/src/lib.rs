@@ -25,7 +25,7 @@ mod pseudonym;
 mod slots;
 mod treat;
 
-pub use engine::{Decision, Engine};
+pub use engine::{Decision, Engine, Shown};
 pub use explain::{Explanation, Part, Verdict, explain};
 pub use fields::{describe, shown};
 pub use parse::Problem;

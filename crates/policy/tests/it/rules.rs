@@ -1,7 +1,7 @@
 //! Which rule decides, and what it does.
 
 use crate::{applied, engine, key, policy, rule};
-use policy::{Decision, Engine, Policy, explain};
+use policy::{Decision, Engine, Policy, Shown, explain};
 use record::{
     Connection, Direction, Hostname, NameSource, Notice, NoticeKind, Phase, PolicyAction,
     PolicyField, Process, Protocol, Record, SignatureValidity, Stamp, Tally, codec, pseudonym,
@@ -532,6 +532,53 @@ fn the_books_balance() {
         engine.take_counts(Stamp::default()),
         None,
         "they begin anew"
+    );
+}
+
+#[test]
+fn what_is_shown_is_what_would_be_recorded_and_is_counted_nowhere() {
+    let rules = [
+        rule("drop", "record", "when = { port = 22 }"),
+        rule("drop", "traffic", "when = { port = 443 }"),
+        rule(
+            "pseudonymise",
+            "remote.address",
+            "when = { protocol = \"tcp\" }",
+        ),
+        rule("drop", "user", "when = { direction = \"inbound\" }"),
+    ];
+    let policy = policy(&rules.concat());
+    let (mut shows, mut applies) = (engine(&policy), engine(&policy));
+    let mut seen = std::collections::BTreeSet::new();
+    for record in sample::closes(9, 2_000) {
+        let Record::Connection(mut connection) = record else {
+            unreachable!("closes are connections")
+        };
+        connection.phase = Phase::Update;
+        let (decision, recorded) = applied(&mut applies, &connection);
+        let mut shown = connection.clone();
+        match shows.show(&mut shown) {
+            Shown::Nothing => assert_eq!(decision, Decision::Dropped(1)),
+            Shown::WithTraffic => assert_eq!(shown, recorded),
+            Shown::WithoutTraffic => {
+                assert_eq!(shown, recorded);
+                assert_eq!(
+                    (shown.traffic.bytes_out, shown.remote.port),
+                    (None, Some(443))
+                );
+            }
+        }
+        seen.insert(decision != Decision::Dropped(1));
+    }
+    assert_eq!(seen.len(), 2, "some are dropped and some are not");
+    assert_eq!(shows.take_counts(Stamp::default()), None);
+    assert!(applies.take_counts(Stamp::default()).is_some());
+    let mut silent = connection();
+    silent.traffic = record::Traffic::default();
+    assert_eq!(
+        shows.show(&mut silent),
+        Shown::WithoutTraffic,
+        "the rule is there even where nothing is known"
     );
 }
 
