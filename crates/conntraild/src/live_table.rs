@@ -64,7 +64,7 @@ enum Step {
 /// Flows that are measured in one step.
 const SLOTS_A_STEP: u32 = 4_096;
 
-/// Flows that are written down in one step, which takes about a millisecond.
+/// Flows that are written down in one step, which takes less than a millisecond.
 const ROWS_A_STEP: usize = 256;
 
 /// A snapshot may take this part of the time: where flows are many, snapshots become rarer.

@@ -609,8 +609,9 @@ mod tests {
                 }
                 number
             });
-            let seen: Vec<u64> = readers.into_iter().map(|it| it.join().unwrap()).collect();
+            let ended: Vec<_> = readers.into_iter().map(|it| it.join()).collect();
             done.store(true, Ordering::Relaxed);
+            let seen: Vec<u64> = ended.into_iter().map(|it| it.unwrap()).collect();
             (seen, writing.join().unwrap())
         });
         assert!(written > 100, "{written} were written");
