@@ -7,13 +7,13 @@
 //!   a reader that was overtaken sees that and begins again, a few times at most.
 //! - **What is old is not live.** A snapshot says how long it may be believed, on the clock that
 //!   counts since boot; after that it is [`State::Stale`].
-//! - **Any file may be hostile.** A reader ends, and takes bounded memory, on every input. It copies
-//!   and does not map, so that a file that shrinks under it is an error and not a signal
+//! - **Any file may be hostile.** A reader ends, and takes bounded memory, on every input. It
+//!   copies and does not map, so that a file that shrinks under it is an error and not a signal
 //!   (`docs/adr/0017-live-table.md`).
 //! - **Its size is fixed** when it is made. What does not fit is counted.
 //!
-//! [`TableWriter`] writes, [`read`] reads; `docs/specs/live.md` specifies every byte, for readers in
-//! other languages.
+//! [`TableWriter`] writes, [`read`] reads; `docs/specs/live.md` specifies every byte, for readers
+//! in other languages.
 
 #![forbid(unsafe_code)]
 
