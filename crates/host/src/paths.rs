@@ -47,8 +47,8 @@ pub fn policy_file(config_file: Option<&Path>) -> PathBuf {
     beside.with_file_name("policy.toml")
 }
 
-/// Where the recorder that keeps the trail in `state_dir` as the user `uid` may keep its live table,
-/// the best place first. Each endpoint has a folder of its own below.
+/// Where the recorder that keeps the trail in `state_dir` as the user `uid` may keep its live
+/// table, the best place first. Each endpoint has a folder of its own below.
 pub fn live_folders(state_dir: &Path, uid: u32) -> Vec<PathBuf> {
     platform::live_folders(state_dir, uid)
 }

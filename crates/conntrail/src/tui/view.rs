@@ -28,7 +28,7 @@ pub(crate) fn lines(state: &State, now: Wall, width: usize, height: usize) -> Ve
     lines.into_iter().map(|line| fit(&line, width)).collect()
 }
 
-/// What is open, what matters most first, under a heading: busiest where that is known, else newest.
+/// What is open, under a heading: the busiest first where that is known, else the newest.
 fn open_lines(state: &State, now: Wall) -> (String, Vec<String>) {
     match &state.live {
         Ok(live) => {
