@@ -1,5 +1,7 @@
 //! The only door to the file system, narrow enough that a simulator fits through it.
 
+use rustix::fs::{OFlags, SeekFrom, seek};
+use rustix::io::Errno;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -24,13 +26,14 @@ pub trait Disk {
     /// What the file system says.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
 
-    /// Opens a file for reading.
+    /// Opens a file for reading. Never waits, and never follows a link to somewhere else.
     ///
     /// # Errors
-    /// What the file system says.
+    /// What the file system says; also when it is no regular file.
     fn open(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// Opens a file for reading and writing, and empties it if it was there.
+    /// Makes an empty file for reading and writing, in place of the file or link that had the
+    /// name.
     ///
     /// # Errors
     /// What the file system says.
@@ -88,6 +91,15 @@ pub trait DiskFile {
     /// What the file system says.
     fn length(&self) -> io::Result<u64>;
 
+    /// The first offset from `offset` on where there may be anything but zeros that nobody wrote;
+    /// the length of the file where nothing follows. A file system that cannot tell says `offset`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn data_from(&self, offset: u64) -> io::Result<u64> {
+        Ok(offset)
+    }
+
     /// Cuts the file to a length.
     ///
     /// # Errors
@@ -117,6 +129,9 @@ pub struct Entry {
 ///
 /// Directories are made for the owner and readable by the group (0750), files likewise (0640),
 /// whatever the process's mask says: who reads the trail is a matter of group, not of luck.
+///
+/// What stands under a name may be anything, as when a trail was copied from elsewhere: a link is
+/// not followed, and a pipe, a socket or a device neither makes us wait nor is read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
@@ -157,15 +172,20 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
-        File::open(path)
+        regular(OpenOptions::new().read(true), path)
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
+        // What has the name may be a second name of a file that matters elsewhere.
+        match fs::remove_file(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(FILE_MODE)
             .open(path)?;
         file.set_permissions(Permissions::from_mode(FILE_MODE))?;
@@ -195,13 +215,14 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path, holder: &str) -> io::Result<Option<File>> {
-        let mut file = OpenOptions::new()
+        let mut options = OpenOptions::new();
+        options
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(FILE_MODE)
-            .open(path)?;
+            .mode(FILE_MODE);
+        let mut file = regular(&mut options, path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -237,6 +258,15 @@ impl DiskFile for File {
         Ok(self.metadata()?.len())
     }
 
+    fn data_from(&self, offset: u64) -> io::Result<u64> {
+        match seek(self, SeekFrom::Data(offset)) {
+            Ok(data) => Ok(data),
+            // Nothing follows, or the offset is beyond the end.
+            Err(Errno::NXIO) => self.length(),
+            Err(_) => Ok(offset),
+        }
+    }
+
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.set_len(length)
     }
@@ -246,6 +276,80 @@ impl DiskFile for File {
     }
 }
 
+/// Opens what is a regular file itself.
+fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options.custom_flags(flags.bits() as i32).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok(file)
+}
+
 const DIR_MODE: u32 = 0o750;
 const SET_GROUP_ID: u32 = 0o2000;
 const FILE_MODE: u32 = 0o640;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use std::os::unix::fs::symlink;
+    use std::time::{Duration, Instant};
+    use tempfile::tempdir;
+
+    fn pipe(path: &Path) {
+        mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    }
+
+    #[test]
+    fn links_pipes_and_folders_are_neither_followed_nor_waited_for() {
+        let folder = tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        fs::write(place("elsewhere"), "precious").unwrap();
+        symlink(place("elsewhere"), place("link")).unwrap();
+        symlink(place("nowhere"), place("dangling")).unwrap();
+        pipe(&place("pipe"));
+        fs::create_dir(place("folder")).unwrap();
+        let started = Instant::now();
+        for name in ["link", "dangling", "pipe", "folder"] {
+            assert!(RealDisk.open(&place(name)).is_err(), "{name} was opened");
+            assert!(
+                RealDisk.lock(&place(name), "me").is_err(),
+                "{name} was locked"
+            );
+        }
+        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(!place("nowhere").exists());
+        assert_eq!(fs::read(place("elsewhere")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn what_is_made_takes_the_place_of_links_and_pipes_and_leaves_alone_what_they_lead_to() {
+        let folder = tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        fs::write(place("elsewhere"), "precious").unwrap();
+        symlink(place("elsewhere"), place("link")).unwrap();
+        fs::hard_link(place("elsewhere"), place("second-name")).unwrap();
+        pipe(&place("pipe"));
+        for name in ["link", "second-name", "pipe"] {
+            let file = RealDisk.create(&place(name)).unwrap();
+            DiskFile::write_at(&file, b"new", 0).unwrap();
+            assert!(fs::symlink_metadata(place(name)).unwrap().is_file());
+            assert_eq!(fs::read(place(name)).unwrap(), b"new");
+        }
+        assert_eq!(fs::read(place("elsewhere")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn holes_in_a_file_are_skipped() {
+        let folder = tempdir().unwrap();
+        let file = RealDisk.create(&folder.path().join("sparse")).unwrap();
+        file.truncate(1 << 40).unwrap();
+        let hole = file.data_from(4_096).unwrap();
+        assert!(hole == 1 << 40 || hole == 4_096, "{hole}");
+        DiskFile::write_at(&file, b"data", 1 << 30).unwrap();
+        assert!(file.data_from(4_096).unwrap() <= 1 << 30);
+        assert_eq!(file.data_from(1 << 30).unwrap(), 1 << 30);
+    }
+}

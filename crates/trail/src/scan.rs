@@ -284,13 +284,16 @@ impl<F: DiskFile> Scanner<F> {
 
     /// Moves to the next marker, or as near to the limit as one could still begin.
     fn skip_to_marker(&mut self) {
-        let mut from = self.position + 1;
+        let mut from = self.after_hole(self.position + 1);
         while self.limit.saturating_sub(from) >= MARKER.len() as u64 {
             let bytes = self.window.search_space(from, self.limit);
             match find_marker(bytes) {
                 Some(at) => return self.skip_damaged(from + at as u64 - self.position, 0),
                 None if bytes.len() < MARKER.len() => break,
-                None => from += (bytes.len() - (MARKER.len() - 1)) as u64,
+                None => {
+                    let searched = (bytes.len() - (MARKER.len() - 1)) as u64;
+                    from = self.after_hole(from + searched);
+                }
             }
         }
         let near = self
@@ -298,6 +301,13 @@ impl<F: DiskFile> Scanner<F> {
             .saturating_sub(MARKER.len() as u64 - 1)
             .max(self.position + 1);
         self.skip_damaged(near - self.position, 0);
+    }
+
+    /// Where to go on with searching: a hole takes no room on the disk, so it may be as large as
+    /// it likes, and it holds no marker. One may only begin before it.
+    fn after_hole(&mut self, from: u64) -> u64 {
+        let data = self.window.file.data_from(from).unwrap_or(from);
+        from.max(data.min(self.limit))
     }
 
     /// When nothing more can come before the limit, what is left there is damage.

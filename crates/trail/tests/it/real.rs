@@ -2,8 +2,9 @@
 
 use crate::helpers::*;
 use record::{RecordId, sample};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::tempdir;
@@ -200,4 +201,37 @@ fn directory_that_does_not_exist_is_an_empty_trail() {
     fs::write(segments_dir(state.path()), "a file").unwrap();
     let error = verify(&segments_dir(state.path())).unwrap_err().to_string();
     assert!(error.starts_with("cannot list"), "{error}");
+}
+
+#[test]
+fn hostile_folder_neither_stops_a_writer_nor_hangs_a_reader() {
+    let state = tempdir().unwrap();
+    let dir = segments_dir(state.path());
+    fs::create_dir(&dir).unwrap();
+    let elsewhere = state.path().join("elsewhere");
+    fs::write(&elsewhere, "precious").unwrap();
+    let pipe = |name: &str| mknodat(CWD, dir.join(name), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    pipe("e00000001-s000000000001.trail");
+    pipe("head.new");
+    fs::create_dir(dir.join("e00000002-s000000000001.trail")).unwrap();
+    symlink(&elsewhere, dir.join("e00000003-s000000000001.trail")).unwrap();
+    symlink(&elsewhere, dir.join("head")).unwrap();
+    symlink(&elsewhere, dir.join("rewrite.new")).unwrap();
+    symlink(&elsewhere, state.path().join("epoch")).unwrap();
+    fs::hard_link(&elsewhere, state.path().join("epoch.new")).unwrap();
+    let sparse = fs::File::create(dir.join("e00000004-s000000000001.trail")).unwrap();
+    sparse.set_len(10 << 30).unwrap();
+    let started = std::time::Instant::now();
+    let options = WriterOptions {
+        quota_bytes: 100 << 30,
+        ..options()
+    };
+    let mut writer = TrailWriter::open(state.path(), options, at(0)).unwrap();
+    assert_eq!(writer.epoch(), 5);
+    append_closes(&mut writer, 1, 10);
+    told_nothing(&writer.flush(at(1)).unwrap());
+    let report = verify(&dir).unwrap();
+    assert_eq!(report.records, 10);
+    assert!(started.elapsed() < std::time::Duration::from_secs(10));
+    assert_eq!(fs::read(&elsewhere).unwrap(), b"precious");
 }
