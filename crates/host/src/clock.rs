@@ -11,7 +11,7 @@ use linux as platform;
 use macos as platform;
 
 use record::{Mono, Stamp, Wall};
-use rustix::time::{ClockId, clock_gettime};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since boot, sleep included.
 pub fn mono() -> Mono {
@@ -20,10 +20,19 @@ pub fn mono() -> Mono {
 
 /// Both clocks, read one right after the other.
 pub fn stamp() -> Stamp {
-    let time = clock_gettime(ClockId::Realtime);
-    let seconds_ns = time.tv_sec.saturating_mul(1_000_000_000);
-    let wall = Wall(seconds_ns.saturating_add(time.tv_nsec));
-    Stamp { wall, mono: mono() }
+    Stamp {
+        wall: wall(),
+        mono: mono(),
+    }
+}
+
+/// Nanoseconds since 1970. Read through the C library, where a tester's clock can stand in for it.
+pub fn wall() -> Wall {
+    let ns = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_nanos()),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map(|ns| -ns),
+    };
+    Wall(ns.unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

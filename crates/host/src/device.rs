@@ -11,8 +11,9 @@ use linux as platform;
 use macos as platform;
 
 use record::{Device, EndpointId};
+use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -79,7 +80,7 @@ pub enum IdentityError {
 
 fn endpoint_id(state_dir: &Path) -> Result<EndpointId, IdentityError> {
     let path = state_dir.join("endpoint-id");
-    match fs::read_to_string(&path) {
+    match read_id(&path) {
         Ok(text) => text
             .trim()
             .parse()
@@ -93,15 +94,34 @@ fn endpoint_id(state_dir: &Path) -> Result<EndpointId, IdentityError> {
     }
 }
 
+/// Reads a short file. One that is a link is not followed, and a pipe is not waited for.
+fn read_id(path: &Path) -> io::Result<String> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(ID_FILE_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 fn make_endpoint_id(state_dir: &Path, path: PathBuf) -> Result<EndpointId, IdentityError> {
     let made = || -> io::Result<EndpointId> {
         fs::create_dir_all(state_dir)?;
         let id = EndpointId(platform::random_uuid()?);
         let draft = state_dir.join("endpoint-id.new");
+        // What an earlier try left, or a link to something else.
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         let mut file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o644)
             .open(&draft)?;
         writeln!(file, "{id}")?;
@@ -116,6 +136,9 @@ fn make_endpoint_id(state_dir: &Path, path: PathBuf) -> Result<EndpointId, Ident
         source,
     })
 }
+
+/// More than an id in any spelling.
+const ID_FILE_MAX: u64 = 1_024;
 
 #[cfg(test)]
 mod tests {
