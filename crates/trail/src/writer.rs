@@ -37,6 +37,9 @@ pub struct WriterOptions {
     /// Nanoseconds after which records are deleted even where there is room; `None` for never.
     /// What goes is whole segments, so some stay until the last of their segment is as old.
     pub age_max_ns: Option<u64>,
+    /// How long the wall clock must have gone on without a step before anything is deleted for its
+    /// age, in nanoseconds: a clock that was set ahead by mistake makes everything look old.
+    pub age_trust_ns: u64,
     /// How much of old segments [`TrailWriter::tend`] may copy in one call, in bytes; zero for
     /// never.
     pub rewrite_bytes: u64,
@@ -54,6 +57,7 @@ impl WriterOptions {
             pending_max_bytes: 16 << 20,
             compression_level: 1,
             age_max_ns: None,
+            age_trust_ns: 3_600_000_000_000,
             rewrite_bytes: 64 << 10,
         }
     }
@@ -142,6 +146,8 @@ pub struct TrailWriter<D: Disk = RealDisk> {
     news: Flushed,
     dropped: u64,
     last_flush_at: Stamp,
+    /// Since when the wall clock has gone on without a step.
+    steady_since: Mono,
     not_before: Mono,
     rewrite: Option<Rewrite<D::File>>,
     /// When to look for something to rewrite again.
@@ -251,6 +257,7 @@ impl<D: Disk> TrailWriter<D> {
             news: Flushed::default(),
             dropped: 0,
             last_flush_at: now,
+            steady_since: now.mono,
             not_before: Mono(0),
             rewrite: None,
             tend_at: Mono(0),
@@ -361,7 +368,7 @@ impl<D: Disk> TrailWriter<D> {
     /// which [`TrailWriter::poll_timeout`] then gives the disk an interval's rest.
     pub fn flush(&mut self, now: Stamp) -> Result<Flushed, TrailError> {
         self.save(now)?;
-        self.plan_eviction(now.wall);
+        self.plan_eviction(now);
         Ok(std::mem::take(&mut self.news))
     }
 
@@ -483,6 +490,7 @@ impl<D: Disk> TrailWriter<D> {
     fn save(&mut self, now: Stamp) -> Result<(), TrailError> {
         self.batch.seal();
         let written = self.write_all(now);
+        self.watch_clock(now);
         self.last_flush_at = now;
         if let Err(error) = written {
             self.not_before = now.mono.plus_ns(self.options.flush_interval_ns);
@@ -765,7 +773,7 @@ impl<D: Disk> TrailWriter<D> {
     }
 
     /// Plans what must go to come back within the quota.
-    fn plan_eviction(&mut self, now: Wall) {
+    fn plan_eviction(&mut self, now: Stamp) {
         if !self.planned.is_empty() {
             return;
         }
@@ -790,12 +798,26 @@ impl<D: Disk> TrailWriter<D> {
         self.planned_until = self.batch.next_sequence() - 1 + self.news.evicting.len() as u64;
     }
 
-    fn too_old(&mut self, now: Wall) -> Vec<SegmentName> {
+    /// Takes note when the wall clock went on by another time than the monotonic one.
+    fn watch_clock(&mut self, now: Stamp) {
+        let before = self.last_flush_at;
+        let wall_ns = now.wall.0.saturating_sub(before.wall.0);
+        let mono_ns = now.mono.since_ns(before.mono);
+        let step_ns = i128::from(wall_ns) - i128::from(mono_ns);
+        if step_ns.unsigned_abs() > STEP_NS_MIN {
+            self.steady_since = now.mono;
+        }
+    }
+
+    fn too_old(&mut self, now: Stamp) -> Vec<SegmentName> {
         let Some(age_max_ns) = self.options.age_max_ns else {
             return Vec::new();
         };
+        if now.mono.since_ns(self.steady_since) < self.options.age_trust_ns {
+            return Vec::new();
+        }
         let age_max_ns = i64::try_from(age_max_ns).unwrap_or(i64::MAX);
-        let bound = Wall(now.0.saturating_sub(age_max_ns));
+        let bound = Wall(now.wall.0.saturating_sub(age_max_ns));
         self.stock
             .older_than(&self.disk, &self.places.segments, bound)
     }
@@ -892,6 +914,9 @@ fn device_bytes(device: &Device) -> Vec<u8> {
 /// So that copying takes a small part of a core at most.
 const TEND_PAUSE_NS: u64 = 1_000_000_000;
 const TEND_AFTER_ERROR_NS: u64 = 60_000_000_000;
+
+/// What the wall clock may gain or lose between two flushes, by being slewed.
+const STEP_NS_MIN: u128 = 60_000_000_000;
 
 /// How often a segment may vanish within one flush before that is an error.
 const VANISHED_ATTEMPTS: u32 = 3;

@@ -326,3 +326,34 @@ fn told_nothing_else(flushed: &trail::Flushed) {
     assert!(flushed.dropped.is_none() && flushed.trouble.is_none());
     assert!(flushed.vanished.is_empty());
 }
+
+#[test]
+fn clock_that_was_set_ahead_deletes_nothing_until_it_has_proved_itself() {
+    let disk = MemoryDisk::new();
+    let aged = WriterOptions {
+        age_max_ns: Some(1_000_000_000 * 86_400),
+        segment_bytes: 1_500,
+        ..options_of_slow_machine()
+    };
+    let mut writer = open(&disk, aged).unwrap();
+    let year_ns = 365 * 86_400 * 1_000_000_000;
+    let mut sequence = 0;
+    let mut evicted_at = Vec::new();
+    for minute in 1..=200 {
+        for _ in 0..20 {
+            sequence += 1;
+            append(&mut writer, sequence, minute * 60);
+        }
+        let mut now = at(minute * 60);
+        // Ahead from the hundredth minute on.
+        now.wall.0 += if minute >= 100 { year_ns } else { 0 };
+        let flushed = writer.flush(now).unwrap();
+        for _ in &flushed.evicting {
+            sequence += 1;
+            append(&mut writer, sequence, minute * 60);
+            evicted_at.push(minute);
+        }
+        told_nothing_else(&flushed);
+    }
+    assert_eq!(evicted_at.first(), Some(&160), "{evicted_at:?}");
+}
