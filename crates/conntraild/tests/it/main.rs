@@ -9,6 +9,7 @@
     reason = "a test looks for one kind of record among all"
 )]
 
+mod hardship;
 mod kernel;
 mod ledger;
 mod live_table;
