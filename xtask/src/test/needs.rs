@@ -1,8 +1,8 @@
 //! What some tests need beyond Rust, and how they get it.
 //!
 //! A test says its need twice: in the reason why it is ignored, for the reader, and in the name of
-//! a module on its path (`schema`, `python`, `apple`, `kernel`, `clang`, `macos`, `bundle`,
-//! `release`), for this runner.
+//! a module on its path (`schema`, `python`, `apple`, `kernel`, `mount`, `clang`, `macos`,
+//! `bundle`, `release`), for this runner.
 
 use crate::bpf;
 use crate::bundle;
@@ -29,6 +29,8 @@ pub(crate) enum Need {
     Apple,
     /// Root, a kernel that takes our programs, and the recorder as it is shipped.
     Kernel,
+    /// Root that may mount file systems of its own.
+    Mount,
     /// The compiler of the kernel program.
     Clang,
     /// Python, without any package.
@@ -62,7 +64,7 @@ const CAP_BPF: u64 = 1 << 39;
 
 impl Need {
     /// All needs, in the order in which their tests run.
-    pub(crate) const ALL: [Need; 8] = [
+    pub(crate) const ALL: [Need; 9] = [
         Need::Schema,
         Need::Python,
         Need::Apple,
@@ -70,6 +72,7 @@ impl Need {
         Need::Macos,
         Need::Bundle,
         Need::Release,
+        Need::Mount,
         Need::Kernel,
     ];
 
@@ -80,6 +83,7 @@ impl Need {
             Need::Apple => "apple",
             Need::Python => "python",
             Need::Kernel => "kernel",
+            Need::Mount => "mount",
             Need::Clang => "clang",
             Need::Macos => "macos",
             Need::Bundle => "bundle",
@@ -111,6 +115,7 @@ impl Need {
             Need::Schema | Need::Python => false,
             Need::Apple
             | Need::Kernel
+            | Need::Mount
             | Need::Clang
             | Need::Macos
             | Need::Bundle
@@ -127,6 +132,7 @@ impl Need {
                 Ok(install::programs(&["python3"], &["python3"]).map(|()| Variables::new()))
             }
             Need::Kernel => kernel(workspace),
+            Need::Mount => Ok(mounting().map(|()| Variables::new())),
             Need::Clang => Ok(bpf::prepare().map(|()| Variables::new())),
             Need::Apple => Ok(apple()),
             Need::Macos => macos::prepare(workspace),
@@ -246,6 +252,38 @@ pub(crate) fn real_kernel() -> Result<(), Missing> {
         ));
     }
     install::programs(&["ip"], &["iproute2"])
+}
+
+/// Whether we may mount file systems where nobody else sees them.
+fn mounting() -> Result<(), Missing> {
+    if !process::is_root() {
+        return Err(Missing::new(
+            "mounting file systems takes root",
+            "sudo --preserve-env=HOME,PATH env \"PATH=$PATH\" cargo xtask test --full",
+        ));
+    }
+    install::programs(
+        &[
+            "unshare",
+            "nsenter",
+            "fsfreeze",
+            "mount",
+            "findmnt",
+            "mkfs.ext4",
+        ],
+        &["util-linux", "mount", "e2fsprogs"],
+    )?;
+    let try_it = "f=$(mktemp) && d=$(mktemp -d) && truncate -s 4M \"$f\" && mkfs.ext4 -q \"$f\" && \
+                  mount -o loop \"$f\" \"$d\"; r=$?; umount \"$d\"; rm -f \"$f\"; rmdir \"$d\"; exit $r";
+    let mut trial = Command::new("unshare");
+    trial.args(["--mount", "--propagation", "private", "sh", "-c", try_it]);
+    if !process::succeeds(&mut trial) {
+        return Err(Missing::new(
+            "this root may not mount a file in a loop (a container?)",
+            "run on the machine itself, or give the container CAP_SYS_ADMIN and loop devices",
+        ));
+    }
+    Ok(())
 }
 
 fn capabilities(status: &str) -> u64 {
