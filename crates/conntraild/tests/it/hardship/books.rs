@@ -73,9 +73,9 @@ impl Books {
         }
     }
 
-    /// When the last record was made that a reader sees.
-    pub(super) fn last_wall_ns(&self) -> Option<i64> {
-        self.last_wall_ns
+    /// When the last record was made that was new to a look since this was asked last.
+    pub(super) fn take_last_wall_ns(&mut self) -> Option<i64> {
+        self.last_wall_ns.take()
     }
 
     fn hear(&mut self, id: RecordId, record: &Record) {

@@ -14,7 +14,7 @@ fn what_hundreds_of_kills_cost_lies_in_the_windows_that_the_epochs_name() {
     let mut books = Books::default();
     let kills = Kills {
         sensor: "kernel",
-        count: 200,
+        count: std::env::var("CONNTRAIL_KILLS").map_or(200, |it| it.parse().unwrap()),
         long_every: 4,
         short_ms_max: 300,
         long_ms: 1_100..1_700,
@@ -43,7 +43,7 @@ fn what_hundreds_of_kills_cost_lies_in_the_windows_that_the_epochs_name() {
     println!("{table}\n  connections recorded         {recorded:>8}");
     println!("  lost in a window of loss     {lost:>8}\n  lost silently                       0");
     assert!(
-        recorded > 1_000 && lost > 0,
+        recorded > 100 && lost > 0,
         "{recorded} recorded, {lost} lost"
     );
 }
