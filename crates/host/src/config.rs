@@ -23,6 +23,8 @@ pub struct Config {
     pub command_lines: bool,
     /// `sensor.udp_idle_s`
     pub udp_idle_s: u64,
+    /// `sensor.totals_interval_ms`
+    pub totals_interval_ms: u64,
     /// `sensor.poll_interval_ms`
     pub poll_interval_ms: u64,
     /// `filter.loopback`
@@ -64,6 +66,7 @@ impl Default for Config {
             ring_bytes: 4 << 20,
             command_lines: false,
             udp_idle_s: 60,
+            totals_interval_ms: 10_000,
             poll_interval_ms: 1_000,
             loopback: false,
             stand_aside: false,
@@ -256,9 +259,15 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "sensor.udp_idle_s",
-        about: "Seconds without a packet after which a flow of an unconnected UDP socket is over.",
+        about: "Seconds without a packet after which a flow of datagrams is over.",
         show: |config| config.udp_idle_s.to_string(),
         set: |config, value| number(value, 1, 86_400).map(|it| config.udp_idle_s = it),
+    },
+    Setting {
+        key: "sensor.totals_interval_ms",
+        about: "Linux only. Milliseconds between two looks at what live connections have carried.",
+        show: |config| config.totals_interval_ms.to_string(),
+        set: |config, value| number(value, 10, 3_600_000).map(|it| config.totals_interval_ms = it),
     },
     Setting {
         key: "sensor.poll_interval_ms",

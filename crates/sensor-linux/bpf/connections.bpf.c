@@ -15,6 +15,7 @@
 #include "existing.bpf.h"
 #include "tcp.bpf.h"
 #include "udp.bpf.h"
+#include "updates.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 

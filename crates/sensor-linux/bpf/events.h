@@ -20,7 +20,8 @@ enum event_kind {
 	EVENT_RELEASED = 5,
 	EVENT_ALIVE = 6,
 	EVENT_LISTENING = 7,
-	EVENT_KINDS = 8,
+	EVENT_UPDATED = 8,
+	EVENT_KINDS = 9,
 };
 
 /* What told us the owner. A higher number is better knowledge and replaces a lower one. */
@@ -50,6 +51,8 @@ enum ended_from {
 	ENDED_FROM_NOTHING = 2,
 	/* Both sides could still send: one of them tore it down. */
 	ENDED_FROM_TRANSFER = 3,
+	/* Nothing passed for long: the socket of this UDP flow lives on. */
+	ENDED_FROM_SILENCE = 4,
 };
 
 union address {
@@ -100,6 +103,21 @@ struct closed_event {
 	__u32 retransmits;
 	__u32 closer_pid; /* zero when nobody had closed the socket yet */
 	__u32 reserved;
+};
+
+/* What a flow that lives on has carried so far: never more than what it has. */
+struct updated_event {
+	__u8 kind;
+	__u8 protocol;
+	__u8 found_late;
+	__u8 reserved[5];
+	__u64 cookie;
+	__u64 part;
+	__u64 opened_ns;
+	__u64 bytes_out;
+	__u64 bytes_in;
+	__u64 packets_out;
+	__u64 packets_in;
 };
 
 /* The owner of a socket is known better than before. */
@@ -181,6 +199,7 @@ struct flow_value {
 	__u64 bytes_in;
 	__u64 packets_out;
 	__u64 packets_in;
+	__u64 told; /* packets of both ways when user space last heard of them */
 	union address local;
 	__u16 local_port;
 	__u8 direction;
@@ -198,16 +217,18 @@ struct counters {
 	__u64 flows_failed;         /* datagrams of new peers when there was no memory */
 	__u64 scratch_busy;         /* processes not introduced for want of a buffer */
 	__u64 owner_missing;        /* flows that opened without a known owner */
+	__u64 updates_put_off;      /* the ring was half full: totals are told the next time */
 };
 
 _Static_assert(sizeof(struct owner) == 24, "mirrored in abi.rs");
 _Static_assert(sizeof(struct opened_event) == 104, "mirrored in abi.rs");
 _Static_assert(sizeof(struct closed_event) == 144, "mirrored in abi.rs");
+_Static_assert(sizeof(struct updated_event) == 64, "mirrored in abi.rs");
 _Static_assert(sizeof(struct attributed_event) == 48, "mirrored in abi.rs");
 _Static_assert(sizeof(struct released_event) == 24, "mirrored in abi.rs");
 _Static_assert(sizeof(struct alive_event) == 1024, "mirrored in abi.rs");
 _Static_assert(__builtin_offsetof(struct process_event, text) == 96, "mirrored in abi.rs");
 _Static_assert(sizeof(struct process_event) == 1888, "mirrored in abi.rs");
 _Static_assert(sizeof(struct flow_key) == 32, "mirrored in abi.rs");
-_Static_assert(sizeof(struct flow_value) == 104, "mirrored in abi.rs");
-_Static_assert(sizeof(struct counters) == 176, "mirrored in abi.rs");
+_Static_assert(sizeof(struct flow_value) == 112, "mirrored in abi.rs");
+_Static_assert(sizeof(struct counters) == 200, "mirrored in abi.rs");

@@ -67,8 +67,35 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct qspinlock {
+	union {
+		atomic_t val;
+	};
+};
+
+struct raw_spinlock {
+	struct qspinlock raw_lock;
+};
+
+/* Not so in real-time kernels, whose locks can be slept on. */
+struct spinlock {
+	union {
+		struct raw_spinlock rlock;
+	};
+};
+
+typedef struct {
+	struct spinlock slock;
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	int sk_err;
 	int sk_err_soft;
 	u16 sk_protocol;
@@ -194,7 +221,10 @@ struct task_struct {
 struct seq_file;
 
 struct bpf_iter_meta {
-	struct seq_file *seq;
+	union {
+		struct seq_file *seq;
+	};
+	u64 seq_num;
 };
 
 struct bpf_iter__task_file {
@@ -219,6 +249,21 @@ struct bpf_iter__bpf_sk_storage_map {
 	};
 	union {
 		struct sock *sk;
+	};
+	union {
+		void *value;
+	};
+};
+
+struct bpf_iter__bpf_map_elem {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct bpf_map *map;
+	};
+	union {
+		void *key;
 	};
 	union {
 		void *value;

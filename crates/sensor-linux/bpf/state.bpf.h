@@ -14,6 +14,9 @@
 /* Set by the loader, fixed afterwards. */
 const volatile __u32 cfg_wake_bytes = 256 * 1024;
 const volatile __u32 cfg_capture_arguments = 0;
+const volatile __u64 cfg_udp_idle_ns = 60000000000;
+/* Totals are told of flows that are older. */
+const volatile __u64 cfg_settled_ns = 1000000000;
 
 /* Where a socket stands; OPEN and CLOSING ones have a flow that user space knows of. */
 enum phase {
@@ -50,6 +53,10 @@ struct socket_state {
 	__u64 bytes_in;
 	__u64 packets_out;
 	__u64 packets_in;
+	/* What had passed when user space last heard of it: bytes of TCP, packets of UDP. */
+	__u64 told;
+	/* UDP only: when this was last seen to rise. */
+	__u64 told_ns;
 	__u32 closer_pid;
 	__u8 direction;
 	__u8 found_late;

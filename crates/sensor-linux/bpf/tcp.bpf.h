@@ -80,6 +80,7 @@ static __always_inline void tcp_established(struct sock *sk, int old)
 		return;
 	}
 	take_role(state, old);
+	state->told = 0;
 	/* Before its time is taken, so that a sweep that begins later finds the flow alive. */
 	state->phase = PHASE_OPEN;
 	barrier();
@@ -144,6 +145,9 @@ static __always_inline void tcp_closed(struct sock *sk, int old)
 	/* With TCP Fast Open a child can be closed before the handshake is done. */
 	if (state && (in_handshake || state->phase == PHASE_LISTENING))
 		take_role(state, old);
+	/* Before the event has its place in the ring, so that no update of the flow comes after it. */
+	if (state)
+		state->phase = PHASE_CLOSING;
 	event = RESERVE(EVENT_CLOSED, struct closed_event);
 	if (event) {
 		if (state) {

@@ -42,7 +42,8 @@ static __always_inline __u32 at_most_u32(__u64 value)
  * and to one only. CLOSED comes after the event, so that a sweep that does not find the flow alive
  * finds its end.
  */
-static __always_inline void close_udp(struct socket_state *state, __u64 cookie)
+static __always_inline void close_udp_from(struct socket_state *state, __u64 cookie,
+					   __u8 ended_from, __u64 at_ns)
 {
 	struct closed_event *event;
 	__u64 bytes_out, bytes_in, packets_out, packets_in;
@@ -55,9 +56,9 @@ static __always_inline void close_udp(struct socket_state *state, __u64 cookie)
 	packets_in = __sync_lock_test_and_set(&state->packets_in, 0);
 	event = RESERVE(EVENT_CLOSED, struct closed_event);
 	if (event) {
-		set_state(&event->opened, EVENT_CLOSED, IPPROTO_UDP, state,
-			  bpf_ktime_get_boot_ns());
+		set_state(&event->opened, EVENT_CLOSED, IPPROTO_UDP, state, at_ns);
 		set_peers(&event->opened, state);
+		event->opened.ended_from = ended_from;
 		event->opened.cookie = cookie;
 		event->bytes_out = bytes_out;
 		event->bytes_in = bytes_in;
@@ -75,6 +76,11 @@ static __always_inline void close_udp(struct socket_state *state, __u64 cookie)
 	state->phase = PHASE_CLOSED;
 }
 
+static __always_inline void close_udp(struct socket_state *state, __u64 cookie)
+{
+	close_udp_from(state, cookie, ENDED_FROM_CONNECTION, bpf_ktime_get_boot_ns());
+}
+
 /* The first datagram of a connected socket. Only one CPU opens; the others just count. */
 static __always_inline void open_udp(struct socket_state *state, const struct packet *packet,
 				     __u64 cookie)
@@ -85,12 +91,17 @@ static __always_inline void open_udp(struct socket_state *state, const struct pa
 		return;
 	if (__sync_val_compare_and_swap(&state->phase, phase, PHASE_OPENING) != phase)
 		return;
+	/* After a silence either side may speak first; who began is who began then. */
+	if (!state->direction || state->remote_port != packet->remote_port ||
+	    !same_address(&state->remote, &packet->remote))
+		state->direction = packet->outbound ? DIRECTION_OUTBOUND : DIRECTION_INBOUND;
 	state->remote = packet->remote;
 	state->local = packet->local;
 	state->remote_port = packet->remote_port;
 	state->local_port = packet->local_port;
-	state->direction = packet->outbound ? DIRECTION_OUTBOUND : DIRECTION_INBOUND;
 	state->opened_ns = bpf_ktime_get_boot_ns();
+	state->told = 0;
+	state->told_ns = state->opened_ns;
 	state->established_ns = 0;
 	if (!owner_of(state)->source)
 		COUNT(owner_missing);

@@ -13,6 +13,7 @@ mod books;
 mod clocks;
 mod control_groups;
 mod peers;
+mod totals;
 
 pub use books::{Counters, MadeAndDropped};
 
@@ -34,6 +35,7 @@ use std::mem;
 use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
+use totals::Totals;
 
 /// How the kernel sensor works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +53,12 @@ pub struct Options {
     pub first_io: bool,
     /// The bytes of `/proc/sys/kernel/random/boot_id`, for Common Process IDs.
     pub boot_id: Option<[u8; 16]>,
-    /// A peer of an unconnected datagram socket is over after this long without a packet.
+    /// A flow of datagrams is over after this long without a packet; that of a connected socket up
+    /// to twice [`Options::totals_interval`] later.
     pub udp_idle: Duration,
+    /// How often flows that live on are looked at, and what those carried is told of through which
+    /// something passed since the last time.
+    pub totals_interval: Duration,
 }
 
 impl Default for Options {
@@ -64,6 +70,7 @@ impl Default for Options {
             first_io: false,
             boot_id: None,
             udp_idle: Duration::from_secs(60),
+            totals_interval: Duration::from_secs(10),
         }
     }
 }
@@ -82,6 +89,7 @@ pub struct KernelSensor {
     peers: Peers,
     books: Books,
     alive: AliveList,
+    totals: Totals,
     /// Ends were lost: what still exists must be found out.
     sweep_wanted: bool,
     swept_at: Mono,
@@ -131,7 +139,7 @@ impl KernelSensor {
         give_back_memory();
         let wakes = wakes_of(&attached)?;
         limits.extend(ALWAYS_UNSEEN.map(str::to_owned));
-        let idle_ns = u64::try_from(options.udp_idle.as_nanos()).unwrap_or(u64::MAX);
+        let idle_ns = nanoseconds(options.udp_idle);
         let now = clocks::now();
         translator.settled = now.plus_ns(idle_ns);
         Ok(KernelSensor {
@@ -141,6 +149,7 @@ impl KernelSensor {
             peers: Peers::new(table, idle_ns),
             books: Books::default(),
             alive: AliveList::default(),
+            totals: Totals::new(nanoseconds(options.totals_interval), now),
             sweep_wanted: false,
             swept_at: Mono(0),
             more: false,
@@ -299,7 +308,9 @@ impl KernelSensor {
             self.sweep(events)?;
         }
         self.peers.check_idle(now, &self.translator, events);
-        Ok(())
+        let [sockets, peers] = &self.attached.totals;
+        let peers = (!self.peers.is_empty()).then_some(peers);
+        self.totals.go_on(sockets, peers, now)
     }
 
     /// Finds out which flows still exist.
@@ -387,6 +398,10 @@ impl Sensor for KernelSensor {
             }
         }
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn wakes_of(attached: &Attached) -> Result<OwnedFd, SensorError> {

@@ -4,7 +4,7 @@
 
 use crate::sys::abi::{
     self, AliveBytes, AttributedBytes, ClosedBytes, OpenedBytes, OwnerBytes, ProcessBytes,
-    ReleasedBytes,
+    ReleasedBytes, UpdatedBytes,
 };
 #[cfg(any(test, target_os = "linux"))]
 use crate::sys::abi::{FlowKeyBytes, FlowValueBytes};
@@ -99,6 +99,7 @@ impl Translator {
         match *bytes.first()? {
             abi::EVENT_OPENED => Some(self.opened(&abi::read(bytes)?)),
             abi::EVENT_CLOSED => Some(self.closed(&abi::read(bytes)?)),
+            abi::EVENT_UPDATED => Some(self.updated(&abi::read(bytes)?)),
             abi::EVENT_PROCESS => self.process(bytes),
             abi::EVENT_ATTRIBUTED => attributed(&abi::read(bytes)?),
             abi::EVENT_RELEASED => Some(released(&abi::read(bytes)?)),
@@ -161,6 +162,35 @@ impl Translator {
             ending: ending(opened),
             origin: self.origin(opened),
         }))
+    }
+
+    /// More may follow, so the kernel's counts are exact up to here at best.
+    fn updated(&self, bytes: &UpdatedBytes) -> Message {
+        let flow = OpenedBytes {
+            protocol: bytes.protocol,
+            found_late: bytes.found_late,
+            part: bytes.part,
+            opened_ns: bytes.opened_ns,
+            ..OpenedBytes::default()
+        };
+        Message::Event(Event::Updated {
+            key: FlowKey {
+                socket: bytes.cookie,
+                part: bytes.part,
+            },
+            traffic: Traffic {
+                bytes_out: Some(bytes.bytes_out),
+                bytes_in: Some(bytes.bytes_in),
+                packets_out: Some(bytes.packets_out),
+                packets_in: Some(bytes.packets_in),
+                quality: if self.counts_from_the_first(&flow) {
+                    ByteQuality::SoFar
+                } else {
+                    ByteQuality::AtLeast
+                },
+            },
+            flow: None,
+        })
     }
 
     fn process(&self, bytes: &[u8]) -> Option<Message> {
@@ -314,14 +344,17 @@ impl Translator {
         }
     }
 
-    /// The kernel itself counts the bytes of TCP, from the first on.
     fn quality(&self, bytes: &OpenedBytes) -> ByteQuality {
-        let is_tcp = Protocol::from_number(bytes.protocol) == Protocol::Tcp;
-        if is_tcp || !self.began_unseen(bytes) {
+        if self.counts_from_the_first(bytes) {
             ByteQuality::Exact
         } else {
             ByteQuality::AtLeast
         }
+    }
+
+    /// The kernel itself counts the bytes of TCP, whoever looks.
+    fn counts_from_the_first(&self, bytes: &OpenedBytes) -> bool {
+        Protocol::from_number(bytes.protocol) == Protocol::Tcp || !self.began_unseen(bytes)
     }
 }
 
@@ -437,6 +470,7 @@ fn ending(bytes: &OpenedBytes) -> Ending {
     let in_handshake = bytes.ended_from == abi::ENDED_FROM_HANDSHAKE;
     let outcome = match bytes.error {
         _ if bytes.ended_from == abi::ENDED_FROM_NOTHING => Outcome::Failed,
+        _ if bytes.ended_from == abi::ENDED_FROM_SILENCE => Outcome::Idle,
         // Without a local port the kernel gave up, for want of one, and not the process.
         0 if in_handshake && bytes.local_port == 0 => Outcome::Failed,
         0 if in_handshake => Outcome::Aborted,
@@ -753,6 +787,62 @@ mod tests {
         };
         let closed = closed(&head);
         assert_eq!((closed.owner, closed.origin), (None, Origin::Inferred));
+    }
+
+    fn updated_bytes(protocol: u8, found_late: u8, part: u64) -> Vec<u8> {
+        let mut out = vec![abi::EVENT_UPDATED, protocol, found_late, 0, 0, 0, 0, 0];
+        for number in [77, part, 9_000, 500, 70_000, 5, 60_u64] {
+            out.extend(number.to_ne_bytes());
+        }
+        out
+    }
+
+    fn updated(translator: &Translator, bytes: &[u8]) -> (FlowKey, Traffic) {
+        let message = translator.message(bytes);
+        let Message::Event(Event::Updated { key, traffic, flow }) = message else {
+            panic!("not an update: {message:?}");
+        };
+        assert_eq!(flow, None, "it opens nothing");
+        (key, traffic)
+    }
+
+    #[test]
+    fn what_a_flow_has_carried_so_far_is_exact_where_counting_began_with_it() {
+        let translator = Translator {
+            settled: Mono(10_000),
+            ..Translator::default()
+        };
+        let (key, traffic) = updated(&translator, &updated_bytes(6, 1, 0));
+        assert_eq!((key.socket, key.part), (77, 0));
+        let expected = Traffic {
+            bytes_out: Some(500),
+            bytes_in: Some(70_000),
+            packets_out: Some(5),
+            packets_in: Some(60),
+            quality: ByteQuality::SoFar,
+        };
+        assert_eq!(traffic, expected);
+        let quality = |protocol, found_late, part| {
+            let bytes = updated_bytes(protocol, found_late, part);
+            updated(&translator, &bytes).1.quality
+        };
+        assert_eq!(quality(17, 0, 3), ByteQuality::SoFar);
+        assert_eq!(quality(17, 1, 0), ByteQuality::AtLeast);
+        assert_eq!(quality(17, 1, 3), ByteQuality::AtLeast, "not settled yet");
+        let settled = Translator::default();
+        let (key, traffic) = updated(&settled, &updated_bytes(17, 1, 3));
+        assert_eq!((key.part, traffic.quality), (3, ByteQuality::SoFar));
+    }
+
+    #[test]
+    fn a_flow_that_fell_silent_ended_as_idle() {
+        let head = Head {
+            protocol: 17,
+            ended_from: abi::ENDED_FROM_SILENCE,
+            ..Head::outbound(abi::EVENT_CLOSED)
+        };
+        let ending = closed(&head).ending;
+        assert_eq!((ending.outcome, ending.errno), (Outcome::Idle, None));
     }
 
     #[test]

@@ -82,6 +82,7 @@ fn kernel_watch(config: &Config) -> Result<Watch, SensorError> {
         capture_arguments: config.command_lines,
         boot_id: host::device::boot_id(),
         udp_idle: Duration::from_secs(config.udp_idle_s),
+        totals_interval: Duration::from_millis(config.totals_interval_ms),
         ..kernel::Options::default()
     };
     let sensor = KernelSensor::start(&options)?;

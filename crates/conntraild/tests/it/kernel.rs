@@ -1,6 +1,8 @@
 //! The kernel sensor against what really happened: tens of thousands of processes, each living
 //! less than a millisecond, in a network namespace of their own.
 
+mod totals;
+
 use crate::recorder::{Kept, Recorder};
 use crate::truth::{Happened, Namespace};
 use record::{ByteQuality, Connection, Direction, LostKind, Origin, Outcome, Phase};

@@ -1,5 +1,7 @@
 //! What really happened, as told by those who did it.
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -20,6 +22,13 @@ impl Namespace {
         let namespace = Namespace { name, inode };
         ip(&["-n", &namespace.name, "link", "set", "lo", "up"]);
         namespace
+    }
+
+    /// Puts the calling thread into it, for good: its sockets are made there.
+    pub(crate) fn enter(&self) {
+        let place = std::fs::File::open(format!("/run/netns/{}", self.name)).unwrap();
+        let network = Some(LinkNameSpaceType::Network);
+        move_into_link_name_space(place.as_fd(), network).unwrap();
     }
 
     /// Plays connections in it and returns what happened.

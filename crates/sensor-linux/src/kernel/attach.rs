@@ -1,8 +1,8 @@
 //! Loads the kernel program and attaches it.
 
-use super::Options;
 use super::control_groups::ControlGroups;
 use super::peers::Table;
+use super::{Options, nanoseconds};
 use crate::SensorError;
 use crate::sys::abi::CounterBytes;
 use crate::sys::bpf::MapIterator;
@@ -16,6 +16,7 @@ use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned};
 use std::error::Error;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 /// The program at work. Everything is detached when this is dropped, and when the process ends in
 /// whatever way: nothing is pinned.
@@ -24,6 +25,8 @@ pub(super) struct Attached {
     pub(super) counters: PerCpuArray<MapData, CounterBytes>,
     /// Walks over all sockets that have state.
     pub(super) alive: MapIterator,
+    /// Tells the totals of sockets, and of the peers of unconnected ones.
+    pub(super) totals: [MapIterator; 2],
     /// The program whose missed runs are counted.
     pub(super) tcp_program: OwnedFd,
     _links: Vec<FdLink>,
@@ -65,7 +68,7 @@ pub(super) fn attach(options: &Options) -> Result<Start, SensorError> {
     loading.attach_programs(&groups.directory)?;
     let listeners = loading.iterate_files("find_listeners")?;
     let sockets = loading.iterate_files("find_sockets")?;
-    let alive = loading.iterate_sockets()?;
+    let iterators = loading.iterate_maps()?;
     let tcp_program = loading.tcp_program()?;
     let Loading {
         mut ebpf, links, ..
@@ -75,11 +78,12 @@ pub(super) fn attach(options: &Options) -> Result<Start, SensorError> {
             .map_err(|error| refused("map the ring", &error))?,
         counters: PerCpuArray::try_from(take_map(&mut ebpf, "counters"))
             .map_err(|error| refused("open the counters", &error))?,
-        alive,
+        alive: iterators.alive,
+        totals: iterators.totals,
         tcp_program,
         _links: links,
     };
-    let table = HashMap::try_from(take_map(&mut ebpf, "flows"))
+    let table = HashMap::try_from(iterators.flows)
         .map_err(|error| refused("open the table of datagram flows", &error))?;
     Ok(Start {
         attached,
@@ -104,6 +108,16 @@ struct Loading {
     links: Vec<FdLink>,
 }
 
+/// A flow that is younger than this is soon told of by its close, most likely.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+/// Iterators, and the map that is used otherwise too.
+struct Iterators {
+    alive: MapIterator,
+    totals: [MapIterator; 2],
+    flows: Map,
+}
+
 /// What the library's steps fail with; all kinds become a [`SensorError::Refused`].
 type Failure = Box<dyn Error>;
 
@@ -111,11 +125,14 @@ fn load(options: &Options, btf: &Btf) -> Result<Ebpf, SensorError> {
     let ring_bytes = options.ring_bytes_used();
     let wake_bytes = options.wake_bytes.min(ring_bytes / 8);
     let capture_arguments = u32::from(options.capture_arguments);
+    let settled = options.totals_interval.min(SETTLED_AFTER);
     EbpfLoader::new()
         .btf(Some(btf))
         .verifier_log_level(VerifierLogLevel::DEBUG)
         .override_global("cfg_wake_bytes", &wake_bytes, true)
         .override_global("cfg_capture_arguments", &capture_arguments, true)
+        .override_global("cfg_udp_idle_ns", &nanoseconds(options.udp_idle), true)
+        .override_global("cfg_settled_ns", &nanoseconds(settled), true)
         .map_max_entries("ring", ring_bytes)
         .load(OBJECT)
         .map_err(|error| refused("create the maps of the kernel program", &error))
@@ -166,8 +183,13 @@ impl Loading {
                 Ok(program.load("task_file", btf)?)
             })?;
         }
-        self.step("load", "list_alive", |program: &mut Iter, btf| {
-            Ok(program.load("bpf_sk_storage_map", btf)?)
+        for name in ["list_alive", "tell_sockets"] {
+            self.step("load", name, |program: &mut Iter, btf| {
+                Ok(program.load("bpf_sk_storage_map", btf)?)
+            })?;
+        }
+        self.step("load", "tell_peers", |program: &mut Iter, btf| {
+            Ok(program.load("bpf_map_elem", btf)?)
         })
     }
 
@@ -273,22 +295,28 @@ impl Loading {
         )
     }
 
-    fn iterate_sockets(&mut self) -> Result<MapIterator, SensorError> {
-        let Map::SkStorage(sockets) = take_map(&mut self.ebpf, "sockets") else {
-            unreachable!(
-                "the object, which is part of this binary, keeps sockets in their storage"
-            );
+    fn iterate_maps(&mut self) -> Result<Iterators, SensorError> {
+        let taken = (
+            take_map(&mut self.ebpf, "sockets"),
+            take_map(&mut self.ebpf, "flows"),
+        );
+        let (Map::SkStorage(sockets), Map::HashMap(peers)) = &taken else {
+            unreachable!("the object, which is part of this binary, has maps of these types");
         };
-        self.step(
-            "iterate over sockets with",
-            "list_alive",
-            |program: &mut Iter, _| {
-                Ok(MapIterator::new(
-                    program.fd()?.as_fd(),
-                    sockets.fd().as_fd(),
-                )?)
-            },
-        )
+        Ok(Iterators {
+            alive: self.iterate("list_alive", sockets)?,
+            totals: [
+                self.iterate("tell_sockets", sockets)?,
+                self.iterate("tell_peers", peers)?,
+            ],
+            flows: taken.1,
+        })
+    }
+
+    fn iterate(&mut self, name: &str, map: &MapData) -> Result<MapIterator, SensorError> {
+        self.step("iterate over maps with", name, |program: &mut Iter, _| {
+            Ok(MapIterator::new(program.fd()?.as_fd(), map.fd().as_fd())?)
+        })
     }
 
     fn tcp_program(&mut self) -> Result<OwnedFd, SensorError> {

@@ -22,6 +22,11 @@ pub struct Counters {
     pub attributed: MadeAndDropped,
     /// Ends of sockets with unconnected peers.
     pub released: MadeAndDropped,
+    /// Totals of flows that live on.
+    pub updates: u64,
+    /// Totals that were not told at their time, because the ring was half full. The next ones
+    /// have them, so nothing is lost.
+    pub updates_put_off: u64,
     /// Flows that opened without a known owner.
     pub owner_missing: u64,
     /// How often the kernel left the TCP program out because it was under way on the same CPU.
@@ -90,6 +95,8 @@ pub(super) fn counters(attached: &Attached) -> Result<Counters, SensorError> {
         processes: of(abi::EVENT_PROCESS),
         attributed: of(abi::EVENT_ATTRIBUTED),
         released: of(abi::EVENT_RELEASED),
+        updates: of(abi::EVENT_UPDATED).made,
+        updates_put_off: total.updates_put_off,
         owner_missing: total.owner_missing,
         skipped_runs: skipped_runs(attached.tcp_program.as_fd()).unwrap_or(0),
     })
@@ -122,6 +129,7 @@ fn add(total: &mut CounterBytes, one: &CounterBytes) {
     total.flows_failed += one.flows_failed;
     total.scratch_busy += one.scratch_busy;
     total.owner_missing += one.owner_missing;
+    total.updates_put_off += one.updates_put_off;
 }
 
 fn tell_losses(

@@ -140,6 +140,11 @@ impl Peers {
         }
     }
 
+    /// Whether no flow is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// All flows that are known.
     pub(super) fn flows(&self) -> impl Iterator<Item = FlowKey> {
         self.known.iter().map(flow_key)

@@ -31,7 +31,8 @@ pub(crate) const EVENT_ATTRIBUTED: u8 = 4;
 pub(crate) const EVENT_RELEASED: u8 = 5;
 pub(crate) const EVENT_ALIVE: u8 = 6;
 pub(crate) const EVENT_LISTENING: u8 = 7;
-pub(crate) const EVENT_KINDS: usize = 8;
+pub(crate) const EVENT_UPDATED: u8 = 8;
+pub(crate) const EVENT_KINDS: usize = 9;
 
 pub(crate) const SOURCE_NONE: u8 = 0;
 pub(crate) const SOURCE_SNAPSHOT: u8 = 1;
@@ -48,6 +49,7 @@ pub(crate) const DIRECTION_INBOUND: u8 = 2;
 pub(crate) const ENDED_FROM_HANDSHAKE: u8 = 1;
 pub(crate) const ENDED_FROM_NOTHING: u8 = 2;
 pub(crate) const ENDED_FROM_TRANSFER: u8 = 3;
+pub(crate) const ENDED_FROM_SILENCE: u8 = 4;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -96,6 +98,22 @@ pub(crate) struct ClosedBytes {
     pub(crate) retransmits: u32,
     pub(crate) closer_pid: u32,
     pub(crate) reserved: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct UpdatedBytes {
+    pub(crate) kind: u8,
+    pub(crate) protocol: u8,
+    pub(crate) found_late: u8,
+    pub(crate) reserved: [u8; 5],
+    pub(crate) cookie: u64,
+    pub(crate) part: u64,
+    pub(crate) opened_ns: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) packets_out: u64,
+    pub(crate) packets_in: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,6 +198,7 @@ pub(crate) struct FlowValueBytes {
     pub(crate) bytes_in: u64,
     pub(crate) packets_out: u64,
     pub(crate) packets_in: u64,
+    pub(crate) told: u64,
     pub(crate) local: [u8; 16],
     pub(crate) local_port: u16,
     pub(crate) direction: u8,
@@ -198,6 +217,7 @@ pub(crate) struct CounterBytes {
     pub(crate) flows_failed: u64,
     pub(crate) scratch_busy: u64,
     pub(crate) owner_missing: u64,
+    pub(crate) updates_put_off: u64,
 }
 
 macro_rules! plain {
@@ -213,13 +233,14 @@ plain! {
     OwnerBytes: 24,
     OpenedBytes: 104,
     ClosedBytes: 144,
+    UpdatedBytes: 64,
     AttributedBytes: 48,
     ReleasedBytes: 24,
     AliveBytes: 1024,
     ProcessBytes: 96,
     FlowKeyBytes: 32,
-    FlowValueBytes: 104,
-    CounterBytes: 176,
+    FlowValueBytes: 112,
+    CounterBytes: 200,
 }
 
 const _: () = {
@@ -229,9 +250,10 @@ const _: () = {
     assert!(offset_of!(OpenedBytes, network_namespace) == 84);
     assert!(offset_of!(ClosedBytes, bytes_out) == 104);
     assert!(offset_of!(ClosedBytes, closer_pid) == 136);
+    assert!(offset_of!(UpdatedBytes, bytes_out) == 32);
     assert!(offset_of!(AttributedBytes, owner) == 24);
     assert!(offset_of!(ProcessBytes, parent_start_ns) == 24);
     assert!(offset_of!(ProcessBytes, comm) == 80);
-    assert!(offset_of!(FlowValueBytes, local) == 80);
-    assert!(offset_of!(CounterBytes, tcp_storage_failed) == 128);
+    assert!(offset_of!(FlowValueBytes, local) == 88);
+    assert!(offset_of!(CounterBytes, tcp_storage_failed) == 144);
 };
