@@ -4,6 +4,7 @@
 mod cost;
 mod load;
 mod memory;
+mod totals;
 mod trail;
 mod verdict;
 
@@ -39,6 +40,8 @@ enum Name {
     Trail,
     /// Memory of the recorder with 10,000 connections open.
     Memory,
+    /// What it costs to look at 10,000 connections that carry nothing.
+    Totals,
     /// What the macOS sensor costs, on the doubles of its tests.
     Verdict,
 }
@@ -62,6 +65,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
             Name::Cost => cost::run(&Stage::build(workspace)?, options)?,
             Name::Trail => trail::run(workspace, options.compare)?,
             Name::Memory => memory::run(&Stage::build(workspace)?)?,
+            Name::Totals => totals::run(&Stage::build(workspace)?)?,
             Name::Verdict => verdict::run(workspace)?,
         }
     }
