@@ -12,6 +12,7 @@ mod coverage;
 mod demo;
 mod duration;
 mod faults;
+mod fuzz;
 mod install;
 mod macos;
 mod namespace;
@@ -45,6 +46,8 @@ enum Task {
     Coverage,
     /// Plant mistakes in a copy of the macOS adapter and see which a test notices.
     Faults(faults::Options),
+    /// Look for bytes that break what must hold of a format.
+    Fuzz(fuzz::Options),
     /// Write the page that says which test shows which fact about macOS.
     Facts,
     /// Write the page that says which field each platform can fill.
@@ -83,6 +86,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Tidy => tidy::run(&workspace),
         Task::Coverage => coverage::run(&workspace),
         Task::Faults(options) => faults::run(&workspace, &options),
+        Task::Fuzz(options) => fuzz::run(&workspace, &options),
         Task::Facts => tidy::write_scenarios(&workspace),
         Task::Parity => parity::run(&workspace),
         Task::Bpf(options) => bpf::run(&workspace, &options),

@@ -40,8 +40,8 @@ pub(crate) struct Options {
     /// Run only what the plain run leaves to --full, and end with the result of both.
     #[arg(long, requires = "full")]
     only_full: bool,
-    /// Run only the tests with this need: schema, apple, clang, macos, bundle, release, mount or
-    /// kernel.
+    /// Run only the tests with this need: schema, apple, clang, macos, bundle, release, fuzzer,
+    /// mount or kernel.
     #[arg(long, conflicts_with_all = ["only_full", "bless"], value_parser = Need::parse)]
     need: Option<Need>,
     /// Write the names of all tests to tests.txt, and run nothing.

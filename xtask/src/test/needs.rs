@@ -2,10 +2,11 @@
 //!
 //! A test says its need twice: in the reason why it is ignored, for the reader, and in the name of
 //! a module on its path (`schema`, `python`, `apple`, `kernel`, `mount`, `clang`, `macos`,
-//! `bundle`, `release`), for this runner.
+//! `bundle`, `release`, `fuzzer`), for this runner.
 
 use crate::bpf;
 use crate::bundle;
+use crate::fuzz;
 use crate::install::{self, Missing};
 use crate::macos;
 use crate::process;
@@ -41,6 +42,8 @@ pub(crate) enum Need {
     Bundle,
     /// The examples of the macOS sensor, optimized.
     Release,
+    /// The targets of the crate `fuzz`, instrumented, with libFuzzer.
+    Fuzzer,
 }
 
 /// Names the folder of a checkout of Apple's device-management schema.
@@ -73,6 +76,7 @@ impl Need {
         Need::Bundle,
         Need::Release,
         Need::Mount,
+        Need::Fuzzer,
         Need::Kernel,
     ];
 
@@ -88,6 +92,7 @@ impl Need {
             Need::Macos => "macos",
             Need::Bundle => "bundle",
             Need::Release => "release",
+            Need::Fuzzer => "fuzzer",
         }
     }
 
@@ -119,7 +124,8 @@ impl Need {
             | Need::Clang
             | Need::Macos
             | Need::Bundle
-            | Need::Release => true,
+            | Need::Release
+            | Need::Fuzzer => true,
         }
     }
 
@@ -138,6 +144,7 @@ impl Need {
             Need::Macos => macos::prepare(workspace),
             Need::Bundle => bundle::prepare(workspace),
             Need::Release => release(workspace),
+            Need::Fuzzer => fuzzer(workspace),
         }
     }
 }
@@ -184,6 +191,14 @@ fn apple() -> Result<Variables, Missing> {
 fn release(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
     let examples = build_sensor_examples(workspace)?;
     Ok(Ok(vec![("CONNTRAIL_SENSOR_EXAMPLES", examples.into())]))
+}
+
+fn fuzzer(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
+    if let Err(missing) = fuzz::prepare() {
+        return Ok(Err(missing));
+    }
+    let runner = fuzz::build(workspace)?;
+    Ok(Ok(vec![(fuzz::VARIABLE, runner.into())]))
 }
 
 /// Builds the examples of the macOS sensor, optimized; returns where they are.

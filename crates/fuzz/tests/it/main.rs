@@ -1,0 +1,162 @@
+//! The committed corpus and all seeds, through every target.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on may stop where it stands"
+)]
+
+use fuzz::{TARGETS, Target};
+use record::sample::Random;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// The corpus stays small: what adds nothing to what is reached does not belong into it.
+const FILES_MAX: usize = 300;
+const BYTES_MAX: u64 = 1 << 20;
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
+}
+
+fn inputs(target: &Target) -> Vec<PathBuf> {
+    let folder = corpus().join(target.name);
+    let listed = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let mut files: Vec<PathBuf> = listed.map(|it| it.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn replay(name: &str) {
+    let target = fuzz::target(name).unwrap();
+    for file in inputs(target) {
+        let bytes = fs::read(&file).unwrap();
+        let result = catch_unwind(AssertUnwindSafe(|| (target.check)(&bytes)));
+        assert!(
+            result.is_ok(),
+            "{} does not hold; see above",
+            file.display()
+        );
+    }
+    let seeds = (target.seeds)();
+    assert!(!seeds.is_empty(), "{name} has nothing to begin with");
+    let mut random = Random::new(1);
+    for seed in seeds {
+        (target.check)(&seed);
+        for _ in 0..CHANGES {
+            let changed = change(&seed, &mut random);
+            let result = catch_unwind(AssertUnwindSafe(|| (target.check)(&changed)));
+            assert!(result.is_ok(), "does not hold; see above: {changed:02x?}");
+        }
+    }
+}
+
+/// How many times each seed is changed.
+const CHANGES: usize = 25;
+
+/// The seed with a few bytes that are others, gone, or there twice.
+fn change(seed: &[u8], random: &mut Random) -> Vec<u8> {
+    const NUMBERS: [u8; 6] = [0, 1, 0x7f, 0x80, 0xfe, 0xff];
+    let mut bytes = seed.to_vec();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() as u64 + 1) as usize;
+        let to = (at + random.below(9) as usize).min(bytes.len());
+        match random.below(5) {
+            0 => bytes[at..to].fill_with(|| random.number() as u8),
+            1 => bytes[at..to].fill(random.pick(&NUMBERS)),
+            2 => drop(bytes.drain(at..to)),
+            3 => bytes.extend_from_within(at..to),
+            _ => bytes.truncate(at),
+        }
+    }
+    bytes
+}
+
+macro_rules! replayed {
+    ($($name:ident),+ $(,)?) => {
+        mod fuzz_corpora_replayed {
+            $(#[test] fn $name() { super::replay(stringify!($name)); })+
+        }
+        const REPLAYED: &[&str] = &[$(stringify!($name)),+];
+    };
+}
+
+replayed!(
+    record,
+    device,
+    process,
+    ocsf,
+    policy,
+    flow_stream,
+    kernel_ring,
+    segment,
+    dense_segment,
+    frame,
+    trail_head,
+    epoch,
+    chain_head,
+);
+
+#[test]
+fn every_target_is_replayed_and_has_a_folder_of_its_own() {
+    let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+    assert_eq!(names, REPLAYED);
+    for folder in fs::read_dir(corpus()).unwrap() {
+        let name = folder.unwrap().file_name();
+        assert!(
+            names.contains(&name.to_str().unwrap()),
+            "nobody replays {name:?}"
+        );
+    }
+}
+
+#[test]
+fn the_corpus_is_small() {
+    let files: Vec<PathBuf> = TARGETS.iter().flat_map(inputs).collect();
+    let bytes: u64 = files.iter().map(|it| fs::metadata(it).unwrap().len()).sum();
+    assert!(files.len() <= FILES_MAX, "{} files", files.len());
+    assert!(bytes <= BYTES_MAX, "{bytes} bytes");
+}
+
+#[test]
+fn what_holds_of_seeds_does_not_hold_by_chance() {
+    // Each seed of a format that is read is good: it reaches what is checked behind the reading.
+    for record in (fuzz::target("record").unwrap().seeds)() {
+        record::codec::decode(&record).unwrap();
+    }
+    for stream in (fuzz::target("flow_stream").unwrap().seeds)() {
+        flow::stream::decode_header(&mut stream.as_slice()).unwrap();
+    }
+    for policy in (fuzz::target("policy").unwrap().seeds)() {
+        policy::Policy::parse(std::str::from_utf8(&policy).unwrap()).unwrap();
+    }
+}
+
+mod fuzzer {
+    use super::*;
+    use std::process::Command;
+
+    /// Long enough to run all of the corpus and some thousand inputs made of it.
+    const SECONDS: u32 = 4;
+
+    #[test]
+    #[ignore = "needs fuzzer: libFuzzer, and the code instrumented for it"]
+    fn every_target_holds_for_some_seconds() {
+        let runner = std::env::var_os("CONNTRAIL_FUZZER").unwrap();
+        for target in TARGETS {
+            let folder = tempfile::tempdir().unwrap();
+            for (index, seed) in (target.seeds)().iter().enumerate() {
+                fs::write(folder.path().join(index.to_string()), seed).unwrap();
+            }
+            let output = Command::new(&runner)
+                .env("CONNTRAIL_FUZZ_TARGET", target.name)
+                .args(["-max_len=16384", "-timeout=10", "-rss_limit_mb=2048"])
+                .arg(format!("-max_total_time={SECONDS}"))
+                .arg(format!("-artifact_prefix={}/", folder.path().display()))
+                .args([folder.path(), &corpus().join(target.name)])
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}: {said}", target.name);
+        }
+    }
+}
