@@ -100,9 +100,20 @@ fn check(disk: &MemoryDisk, unpublished_too: bool) {
     let dir = segments_dir(Path::new(STATE));
     let report = verify_on(disk.clone(), &dir, options.clone()).expect("the disk works");
     assert_eq!(report.records, found.records.len() as u64);
-    assert_eq!(report.damaged, found.damaged);
-    assert_eq!(report.missing, found.missing);
+    // A frame that repeats what was read is passed over by a reader, and read again by `verify`:
+    // so they need not agree on damage that costs nothing.
+    let lost = lost_in(&report.damaged, &report.missing);
+    assert_eq!(lost, lost_in(&found.damaged, &found.missing));
     write_on(disk, &found);
+}
+
+/// How many records are known to be lost. Hostile sequences may add up to any number.
+fn lost_in(damaged: &[Damaged], missing: &[Missing]) -> u64 {
+    let damaged = damaged.iter().filter_map(|it| it.lost_records);
+    let missing = missing
+        .iter()
+        .map(|it| it.last_sequence - it.first_sequence + 1);
+    damaged.chain(missing).fold(0, u64::wrapping_add)
 }
 
 /// What a reader found.
