@@ -31,20 +31,34 @@ pub struct Target {
 /// All targets. A new one is a line here, and a folder in the corpus.
 #[rustfmt::skip]
 pub const TARGETS: &[Target] = &[
-    Target { name: "record", about: "a record", check: records::record, seeds: records::record_seeds },
-    Target { name: "device", about: "a device", check: records::device, seeds: records::device_seeds },
-    Target { name: "process", about: "a process", check: records::process, seeds: records::process_seeds },
-    Target { name: "ocsf", about: "a record, told as OCSF", check: records::ocsf, seeds: records::record_seeds },
-    Target { name: "policy", about: "a privacy policy", check: policies::policy, seeds: policies::seeds },
-    Target { name: "flow_stream", about: "recorded events", check: streams::recorded, seeds: streams::recorded_seeds },
-    Target { name: "kernel_ring", about: "messages of the kernel program", check: streams::ring, seeds: streams::ring_seeds },
-    Target { name: "segment", about: "a segment and its head", check: trails::segment, seeds: trails::segment_seeds },
-    Target { name: "dense_segment", about: "a segment that was rewritten", check: trails::segment, seeds: trails::dense_seeds },
-    Target { name: "frame", about: "one frame behind a good header", check: trails::frame, seeds: trails::frame_seeds },
-    Target { name: "trail_head", about: "the head file", check: trails::head, seeds: trails::head_seeds },
-    Target { name: "epoch", about: "the epoch file", check: trails::epoch, seeds: trails::epoch_seeds },
-    Target { name: "chain_head", about: "an anchor as text", check: trails::anchor, seeds: trails::anchor_seeds },
+    line("record", "a record", records::record, records::record_seeds),
+    line("device", "a device", records::device, records::device_seeds),
+    line("process", "a process", records::process, records::process_seeds),
+    line("ocsf", "a record, told as OCSF", records::ocsf, records::record_seeds),
+    line("policy", "a privacy policy", policies::policy, policies::seeds),
+    line("flow_stream", "recorded events", streams::recorded, streams::recorded_seeds),
+    line("kernel_ring", "messages of the kernel program", streams::ring, streams::ring_seeds),
+    line("segment", "a segment and its head", trails::segment, trails::segment_seeds),
+    line("dense_segment", "a segment that was rewritten", trails::segment, trails::dense_seeds),
+    line("frame", "one frame behind a good header", trails::frame, trails::frame_seeds),
+    line("trail_head", "the head file", trails::head, trails::head_seeds),
+    line("epoch", "the epoch file", trails::epoch, trails::epoch_seeds),
+    line("chain_head", "an anchor as text", trails::anchor, trails::anchor_seeds),
 ];
+
+const fn line(
+    name: &'static str,
+    about: &'static str,
+    check: fn(&[u8]),
+    seeds: fn() -> Vec<Vec<u8>>,
+) -> Target {
+    Target {
+        name,
+        about,
+        check,
+        seeds,
+    }
+}
 
 /// The target of that name.
 pub fn target(name: &str) -> Option<&'static Target> {

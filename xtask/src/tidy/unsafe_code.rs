@@ -23,6 +23,8 @@ const HOMES: &[&str] = &[
     "crates/sensor-macos/examples/",
     "crates/sensor-macos/tests/",
     "crates/system-extensions-double/",
+    // The macro that makes the entry point of libFuzzer.
+    "xtask/fuzz/",
 ];
 
 /// How many lines of code may stand between a `SAFETY` comment and its `unsafe`: a statement that
