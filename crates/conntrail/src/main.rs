@@ -34,6 +34,9 @@ enum Command {
     Query(cli::query::Arguments),
     /// Turns a recorded stream of events into records again, with no privilege at all.
     Replay(cli::replay::Arguments),
+    /// Makes the key that the recorder signs the trail with, and shows its public half.
+    #[command(subcommand)]
+    Key(cli::key::Command),
     /// Says what of the trail is intact, damaged, missing or changed.
     Verify(cli::verify::Arguments),
     /// Shows every setting, its value, and who set it; checks and explains the privacy policy.
@@ -70,6 +73,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Replay(arguments) => cli::replay::run(named.as_deref(), &arguments),
         Command::Verify(arguments) => cli::verify::run(&state_dir(), &arguments),
         Command::Collect(arguments) => cli::collect::run(&state_dir(), &arguments),
+        Command::Key(command) => cli::key::run(&command),
         Command::Profile(command) => cli::profile::run(&command),
         Command::Config(arguments) => cli::config::run(&state_dir(), &arguments),
         #[cfg(target_os = "macos")]

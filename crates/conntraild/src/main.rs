@@ -23,6 +23,7 @@ mod managed;
 mod privacy;
 mod recording;
 mod sensing;
+mod signing;
 
 use anyhow::Context;
 use clap::Parser;

@@ -6,6 +6,7 @@ use crate::live_table::LiveTable;
 use crate::log::say;
 use crate::privacy::{PolicyWatch, Privacy};
 use crate::sensing::{self, Sensed};
+use crate::signing::Signing;
 use anyhow::{Context, bail};
 use flow::{Event, FlowTable, Output, Want, stream};
 use host::clock;
@@ -29,6 +30,7 @@ pub(crate) struct Recorder {
     live: LiveTable,
     capture: Option<Capture>,
     books: Books,
+    signing: Signing,
     /// The disk has refused since the last flush that worked; said once, not every second.
     disk_refuses: bool,
 }
@@ -75,6 +77,7 @@ impl Recorder {
             live,
             capture: None,
             books: Books::new(now),
+            signing: Signing::new(config),
             disk_refuses: false,
         };
         recorder.notice(started, now);
@@ -249,6 +252,9 @@ impl Recorder {
             self.flush(clock::stamp());
         }
         self.live.step(&self.table, &mut self.privacy);
+        if !self.disk_refuses {
+            self.signing.sign_when_due(&mut self.trail, now);
+        }
         self.tend(now);
     }
 
@@ -353,8 +359,11 @@ impl Recorder {
         }
         let flushed = self
             .trail
-            .close(now)
+            .close_signed(now, self.signing.key().as_ref())
             .context("the last records could not be written")?;
+        if let Some(trouble) = flushed.trouble {
+            say(&format!("the trail: {trouble}"));
+        }
         let last = flushed.durable.map_or(0, |id| id.sequence);
         say(&format!(
             "stopped ({}): {last} records in epoch {}; {} connections ended, {} of them declared \

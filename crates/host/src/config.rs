@@ -53,6 +53,10 @@ pub struct Config {
     pub live_interval_ms: u64,
     /// `live.flows_max`
     pub live_flows_max: u64,
+    /// `trail.signing_key`; empty where nothing is signed.
+    pub signing_key: String,
+    /// `trail.signing_interval_s`
+    pub signing_interval_s: u64,
     /// `privacy.policy_file`; empty where none is named.
     pub policy_file: String,
     /// `privacy.policy`; empty where there is none.
@@ -81,6 +85,8 @@ impl Default for Config {
             age_max_s: 0,
             live_interval_ms: 1_000,
             live_flows_max: 10_000,
+            signing_key: String::new(),
+            signing_interval_s: 300,
             policy_file: String::new(),
             policy: String::new(),
         }
@@ -366,17 +372,22 @@ pub const SETTINGS: &[Setting] = &[
         set: |config, value| number(value, 100, 100_000).map(|it| config.live_flows_max = it),
     },
     Setting {
+        key: "trail.signing_key",
+        about: "File of the key that signs the trail, by its full path; `conntrail key` makes it.",
+        show: |config| as_toml(&config.signing_key),
+        set: |config, value| full_path(value).map(|it| config.signing_key = it),
+    },
+    Setting {
+        key: "trail.signing_interval_s",
+        about: "Seconds between two signatures, at least; none is made while nothing is recorded.",
+        show: |config| config.signing_interval_s.to_string(),
+        set: |config, value| number(value, 1, 86_400).map(|it| config.signing_interval_s = it),
+    },
+    Setting {
         key: "privacy.policy_file",
         about: "File of the privacy policy, by its full path; else policy.toml beside this file.",
         show: |config| as_toml(&config.policy_file),
-        set: |config, value| {
-            let path = text(value)?;
-            if !path.is_empty() && !path.starts_with('/') {
-                return Err(format!("{} is not a full path", quoted(path)));
-            }
-            config.policy_file = path.to_owned();
-            Ok(())
-        },
+        set: |config, value| full_path(value).map(|it| config.policy_file = it),
     },
     Setting {
         key: "privacy.policy",
@@ -439,6 +450,14 @@ fn text(value: &ManagedValue) -> Result<&str, String> {
             Err(format!("must be a text, not {}", value.kind()))
         }
     }
+}
+
+fn full_path(value: &ManagedValue) -> Result<String, String> {
+    let path = text(value)?;
+    if !path.is_empty() && !path.starts_with('/') {
+        return Err(format!("{} is not a full path", quoted(path)));
+    }
+    Ok(path.to_owned())
 }
 
 /// A text in one line, as a file has it.

@@ -59,12 +59,13 @@ impl FromStr for Head {
         Ok(Head {
             epoch: number(epoch)?,
             sequence: number(sequence)?,
-            hash: hash_from_hex(hex).ok_or(HeadError)?,
+            hash: from_hex(hex).ok_or(HeadError)?,
         })
     }
 }
 
-fn hash_from_hex(hex: &str) -> Option<Hash> {
+/// 32 bytes in hexadecimal digits.
+pub(crate) fn from_hex(hex: &str) -> Option<Hash> {
     let mut hash = [0; 32];
     if hex.len() != 2 * hash.len() || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;

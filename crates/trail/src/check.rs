@@ -7,7 +7,8 @@
 use crate::chain::{self, Hash, Head};
 use crate::format::{FrameHeader, SegmentHeader, SegmentName, Version};
 use crate::packing::Unpacker;
-use record::{EndpointId, RecordId};
+use crate::signing::{PublicKey, SignatureFile, SignedHead};
+use record::{EndpointId, RecordId, Wall};
 use std::collections::BTreeMap;
 
 /// What the chain says of a trail.
@@ -23,6 +24,47 @@ pub struct ChainReport {
     pub unchecked: u64,
     /// What became of each anchor, in order.
     pub anchors: Vec<(Head, AnchorVerdict)>,
+    /// What became of the signatures.
+    pub signatures: SignatureReport,
+}
+
+/// What the signatures beside a trail say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignatureReport {
+    /// Keys that signed anything here, with the first and last head of each, at most sixteen.
+    /// Whether the signature of those is good was checked; whose key it is only who gave it knows.
+    pub keys: BTreeMap<PublicKey, KeyUse>,
+    /// Signatures by a key that was given whose records are what they were when they were signed.
+    pub held: u64,
+    /// All records from the first to the last of each of these are what they were when a key that
+    /// was given signed the last; in order.
+    pub vouched: Vec<Stretch>,
+    /// Heads that a key that was given signed and that the records do not lead to: they are not
+    /// what they were. The first hundred.
+    pub contradicted: Vec<Head>,
+    /// The last head that a key that was given signed and that the trail ends before.
+    pub beyond: Option<Head>,
+    /// Signatures by a key that was given which cannot be checked, because what they are about is
+    /// damaged or gone.
+    pub unproven: u64,
+    /// Entries with a right checksum and a wrong signature, or about another machine or segment:
+    /// nothing that a fault does.
+    pub forged: u64,
+    /// Entries that are not as they were written.
+    pub damaged: u64,
+}
+
+/// What one key signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// It is one of those that the verifier was given.
+    pub trusted: bool,
+    /// How many signatures.
+    pub count: u64,
+    /// The first head, and when it was signed by the recorder's clock.
+    pub first: (Head, Wall),
+    /// The last.
+    pub last: (Head, Wall),
 }
 
 /// Records that follow each other, each hashed into the next; over the bounds of epochs too.
@@ -85,7 +127,10 @@ pub enum AnchorVerdict {
 /// Follows the chain.
 pub(crate) struct Checker {
     report: ChainReport,
-    anchors: BTreeMap<RecordId, (Hash, Option<AnchorVerdict>)>,
+    anchors: Claims,
+    /// Heads that trusted keys signed.
+    signed: Claims,
+    keys: Vec<PublicKey>,
     /// The chain before the next frame, computed or taken from a header; sequence 0 before the
     /// first record.
     at: Option<Head>,
@@ -99,11 +144,14 @@ pub(crate) struct Checker {
 }
 
 impl Checker {
-    pub(crate) fn new(anchors: &[Head]) -> Checker {
-        let anchors = anchors.iter().map(|head| (id_of(head), (head.hash, None)));
+    pub(crate) fn new(anchors: &[Head], keys: &[PublicKey]) -> Checker {
+        let mut claims = Claims::default();
+        anchors.iter().for_each(|head| claims.add(*head));
         Checker {
             report: ChainReport::default(),
-            anchors: anchors.collect(),
+            anchors: claims,
+            signed: Claims::default(),
+            keys: keys.to_vec(),
             at: None,
             recent: BTreeMap::new(),
             open: None,
@@ -168,29 +216,32 @@ impl Checker {
         }
     }
 
+    /// What was signed of a segment that was opened, or of one that is not there.
+    pub(crate) fn signatures(&mut self, name: SegmentName, file: SignatureFile) {
+        self.report.signatures.damaged += file.damaged;
+        let machine = self.machine.as_ref().filter(|it| it.0 == name.epoch);
+        let endpoint = machine.map(|it| it.1);
+        for signed in file.heads {
+            let ours = endpoint.is_none_or(|endpoint| endpoint == signed.endpoint);
+            if !ours || !signed.belongs_to(name) || !signed.is_genuine() {
+                self.report.signatures.forged += 1;
+                continue;
+            }
+            let trusted = self.keys.contains(&signed.key);
+            self.report.signatures.note(&signed, trusted);
+            if trusted {
+                self.signed.add(signed.head);
+            }
+        }
+    }
+
     pub(crate) fn conclude(mut self) -> ChainReport {
         self.close_stretch();
         let last_seen = self.last_seen;
-        let in_place = |id: &RecordId| {
-            let last = last_seen.get(&id.epoch);
-            last.is_some_and(|last| id.sequence <= *last)
-        };
-        let anchors = self.anchors.into_iter().map(|(id, (hash, verdict))| {
-            let head = Head {
-                epoch: id.epoch,
-                sequence: id.sequence,
-                hash,
-            };
-            let unmet = match last_seen.last_key_value() {
-                Some(_) if in_place(&id) => AnchorVerdict::Gone,
-                Some((epoch, _)) if id.epoch < *epoch && !last_seen.contains_key(&id.epoch) => {
-                    AnchorVerdict::Gone
-                }
-                Some(_) | None => AnchorVerdict::Beyond,
-            };
-            (head, verdict.unwrap_or(unmet))
-        });
-        self.report.anchors = anchors.collect();
+        for (head, verdict) in self.signed.conclude(&last_seen) {
+            self.report.signatures.judge(head, verdict);
+        }
+        self.report.anchors = self.anchors.conclude(&last_seen).collect();
         self.report
     }
 
@@ -365,17 +416,8 @@ impl Checker {
     /// Compares a head with the anchor there, if there is one. Without `verdict` nothing can be
     /// said for it, only against it. An anchor within a group is none.
     fn judge(&mut self, head: Head, first_sequence: u64, verdict: Option<AnchorVerdict>) {
-        let group = id(head.epoch, first_sequence)..=id_of(&head);
-        for (id, (hash, found)) in self.anchors.range_mut(group) {
-            let right = *hash == head.hash;
-            let now = match verdict {
-                _ if *id != id_of(&head) => AnchorVerdict::NoHead,
-                Some(verdict) if right => verdict,
-                None if right => AnchorVerdict::Unproven,
-                Some(_) | None => AnchorVerdict::Contradicted,
-            };
-            found.get_or_insert(now);
-        }
+        self.anchors.judge(head, first_sequence, verdict);
+        self.signed.judge(head, first_sequence, verdict);
     }
 
     fn stand_at(&mut self, head: Head) {
@@ -409,6 +451,93 @@ impl Checker {
     }
 }
 
+/// Heads that somebody vouched for, and what became of each.
+#[derive(Default)]
+struct Claims(BTreeMap<(RecordId, Hash), Option<AnchorVerdict>>);
+
+impl Claims {
+    fn add(&mut self, head: Head) {
+        self.0.entry((id_of(&head), head.hash)).or_insert(None);
+    }
+
+    fn judge(&mut self, head: Head, first_sequence: u64, verdict: Option<AnchorVerdict>) {
+        let first = (id(head.epoch, first_sequence), [0; 32]);
+        for ((id, hash), found) in self.0.range_mut(first..=(id_of(&head), [255; 32])) {
+            let right = *hash == head.hash;
+            let now = match verdict {
+                _ if *id != id_of(&head) => AnchorVerdict::NoHead,
+                Some(verdict) if right => verdict,
+                None if right => AnchorVerdict::Unproven,
+                Some(_) | None => AnchorVerdict::Contradicted,
+            };
+            found.get_or_insert(now);
+        }
+    }
+
+    /// What is not judged by now has no record: `last_seen` is the last of each epoch.
+    fn conclude(
+        self,
+        last_seen: &BTreeMap<u64, u64>,
+    ) -> impl Iterator<Item = (Head, AnchorVerdict)> {
+        self.0.into_iter().map(|((id, hash), verdict)| {
+            let head = Head {
+                epoch: id.epoch,
+                sequence: id.sequence,
+                hash,
+            };
+            let in_place = last_seen
+                .get(&id.epoch)
+                .is_some_and(|last| id.sequence <= *last);
+            let unmet = match last_seen.last_key_value() {
+                Some(_) if in_place => AnchorVerdict::Gone,
+                Some((epoch, _)) if id.epoch < *epoch && !last_seen.contains_key(&id.epoch) => {
+                    AnchorVerdict::Gone
+                }
+                Some(_) | None => AnchorVerdict::Beyond,
+            };
+            (head, verdict.unwrap_or(unmet))
+        })
+    }
+}
+
+impl SignatureReport {
+    fn note(&mut self, signed: &SignedHead, trusted: bool) {
+        let here = (signed.head, signed.at);
+        if self.keys.len() == KEYS_MAX && !self.keys.contains_key(&signed.key) {
+            return;
+        }
+        let used = self.keys.entry(signed.key).or_insert(KeyUse {
+            trusted,
+            count: 0,
+            first: here,
+            last: here,
+        });
+        used.count += 1;
+        used.first = used.first.min(here);
+        used.last = used.last.max(here);
+    }
+
+    fn judge(&mut self, head: Head, verdict: AnchorVerdict) {
+        match verdict {
+            AnchorVerdict::Holds { first } => {
+                self.held += 1;
+                let now = Stretch { first, last: head };
+                match self.vouched.last_mut().filter(|it| it.first == first) {
+                    Some(stretch) => *stretch = now,
+                    None => self.vouched.push(now),
+                }
+            }
+            AnchorVerdict::Contradicted | AnchorVerdict::NoHead => {
+                if self.contradicted.len() < CONTRADICTED_MAX {
+                    self.contradicted.push(head);
+                }
+            }
+            AnchorVerdict::Beyond => self.beyond = Some(head),
+            AnchorVerdict::Unproven | AnchorVerdict::Gone => self.unproven += 1,
+        }
+    }
+}
+
 fn id(epoch: u64, sequence: u64) -> RecordId {
     RecordId { epoch, sequence }
 }
@@ -420,6 +549,9 @@ fn id_of(head: &Head) -> RecordId {
 fn id_of_first(header: &FrameHeader) -> RecordId {
     id(header.epoch, header.first_sequence)
 }
+
+const KEYS_MAX: usize = 16;
+const CONTRADICTED_MAX: usize = 100;
 
 /// More groups than wait to be synced when a disk refuses.
 const RECENT_MAX: usize = 1 << 16;

@@ -22,6 +22,7 @@
 //! <state>/epoch                                   the latest epoch, in decimal digits
 //! <state>/trail/head                              how far the trail is synced
 //! <state>/trail/e00000007-s000000000001.trail     a segment: its epoch and first sequence
+//! <state>/signatures/e00000007-s000000000001.sig  signed heads of that segment
 //! ```
 //!
 //! `docs/specs/trail.md` specifies every byte of these, for readers in other languages too.
@@ -55,13 +56,16 @@ mod packing;
 mod reader;
 mod rewrite;
 mod scan;
+mod signing;
 mod stock;
 pub mod testing;
 mod verify;
 mod writer;
 
 pub use chain::{Head, HeadError};
-pub use check::{AnchorVerdict, BreakKind, ChainBreak, ChainReport, Stretch};
+pub use check::{
+    AnchorVerdict, BreakKind, ChainBreak, ChainReport, KeyUse, SignatureReport, Stretch,
+};
 pub use disk::{Disk, DiskFile, Entry, RealDisk};
 pub use error::TrailError;
 pub use format::SegmentName;
@@ -71,6 +75,10 @@ pub use ledger::{
     balance_on,
 };
 pub use reader::{Damaged, Frames, Item, Missing, RawItem, ReadOptions, TrailReader, Warning};
+pub use signing::{KeyError, PublicKey, SigningKey, signatures_dir};
 pub use stock::SegmentRange;
-pub use verify::{EpochReport, Report, verify, verify_anchored, verify_anchored_on, verify_on};
+pub use verify::{
+    EpochReport, Report, Trusted, verify, verify_anchored, verify_anchored_on, verify_on,
+    verify_trusting, verify_trusting_on,
+};
 pub use writer::{Dropped, Flushed, Rewritten, Spoilt, TrailWriter, WriterOptions, segments_dir};

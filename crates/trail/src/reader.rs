@@ -9,6 +9,7 @@ use crate::index::RemoteNetwork;
 use crate::packing::Unpacker;
 use crate::rewrite::REWRITE_NAME;
 use crate::scan::{Damage, Scanner};
+use crate::signing::{self, PublicKey, SignatureFile};
 use record::wire::WireError;
 use record::{Device, Record, RecordId, Wall, codec};
 use std::cmp::Ordering;
@@ -316,13 +317,23 @@ impl<D: Disk> TrailReader<D> {
 
     /// Looks into every frame and follows the chain; the conclusion comes from
     /// [`TrailReader::conclude`].
-    pub(crate) fn check(&mut self, anchors: &[chain::Head]) {
-        self.checker = Some(Box::new(Checker::new(anchors)));
+    pub(crate) fn check(&mut self, anchors: &[chain::Head], keys: &[PublicKey]) {
+        self.checker = Some(Box::new(Checker::new(anchors, keys)));
     }
 
-    pub(crate) fn conclude(&mut self) -> ChainReport {
-        let checker = self.checker.take();
-        checker.map(|it| it.conclude()).unwrap_or_default()
+    pub(crate) fn conclude(&mut self) -> Result<ChainReport, TrailError> {
+        let shelf = self.look()?;
+        let Some(mut checker) = self.checker.take() else {
+            return Ok(ChainReport::default());
+        };
+        let signatures = signing::beside(&self.dir);
+        for name in SignatureFile::names(&self.disk, &signatures) {
+            if !shelf.segments.contains_key(&name) {
+                let left = SignatureFile::read(&self.disk, &signatures, name);
+                checker.signatures(name, left);
+            }
+        }
+        Ok(checker.conclude())
     }
 
     /// Segments, their bytes, and the bytes of them that are not published.
@@ -539,8 +550,10 @@ impl<D: Disk> TrailReader<D> {
                 checker.segment(name, Some(header));
             }
             SegmentFront::Short | SegmentFront::Damaged => checker.segment(name, None),
-            SegmentFront::Header(_) | SegmentFront::NewerFormat(_) => {}
+            SegmentFront::Header(_) | SegmentFront::NewerFormat(_) => return,
         }
+        let signatures = signing::beside(&self.dir);
+        checker.signatures(name, SignatureFile::read(&self.disk, &signatures, name));
     }
 
     /// Sees what is there now. The head is read after the directory: a writer publishes an epoch

@@ -5,6 +5,7 @@ use crate::check::{AnchorVerdict, ChainReport};
 use crate::disk::{Disk, RealDisk};
 use crate::error::TrailError;
 use crate::reader::{Damaged, Item, Missing, ReadOptions, TrailReader, Warning};
+use crate::signing::PublicKey;
 use record::{NoticeKind, PreviousEpoch, Record, RecordId};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -75,7 +76,17 @@ impl Report {
             | AnchorVerdict::Gone => false,
         };
         let chain = &self.chain;
-        chain.breaks.is_empty() && !chain.anchors.iter().any(|(_, verdict)| against(verdict))
+        chain.breaks.is_empty()
+            && !chain.anchors.iter().any(|(_, verdict)| against(verdict))
+            && self.signatures_untouched()
+    }
+
+    /// What ends before the last signature looks cut off, unless there is more that is not
+    /// published: a power cut can throw the head file back, but not a signature.
+    fn signatures_untouched(&self) -> bool {
+        let signatures = &self.chain.signatures;
+        let cut_off = signatures.beyond.is_some() && self.unpublished_bytes == 0;
+        signatures.contradicted.is_empty() && signatures.forged == 0 && !cut_off
     }
 
     /// Every anchor that was given holds.
@@ -101,6 +112,23 @@ pub fn verify_anchored(dir: &Path, anchors: &[Head]) -> Result<Report, TrailErro
     verify_anchored_on(RealDisk, dir, ReadOptions::default(), anchors)
 }
 
+/// What a verifier trusts, because it was kept where nobody could change it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trusted<'a> {
+    /// Heads.
+    pub anchors: &'a [Head],
+    /// Public keys of the device.
+    pub keys: &'a [PublicKey],
+}
+
+/// As [`verify`], and compares with what is trusted.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_trusting(dir: &Path, trusted: Trusted<'_>) -> Result<Report, TrailError> {
+    verify_trusting_on(RealDisk, dir, ReadOptions::default(), trusted)
+}
+
 /// Reads what `options` ask for from a disk that need not be real.
 ///
 /// # Errors
@@ -119,8 +147,22 @@ pub fn verify_anchored_on<D: Disk>(
     options: ReadOptions,
     anchors: &[Head],
 ) -> Result<Report, TrailError> {
+    let trusted = Trusted { anchors, keys: &[] };
+    verify_trusting_on(disk, dir, options, trusted)
+}
+
+/// As [`verify_on`], and compares with what is trusted.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_trusting_on<D: Disk>(
+    disk: D,
+    dir: &Path,
+    options: ReadOptions,
+    trusted: Trusted<'_>,
+) -> Result<Report, TrailError> {
     let mut reader = TrailReader::open_on(disk, dir, options)?;
-    reader.check(anchors);
+    reader.check(trusted.anchors, trusted.keys);
     let mut inquiry = Inquiry::default();
     while let Some(item) = reader.next_item()? {
         inquiry.hear(item);
@@ -130,7 +172,7 @@ pub fn verify_anchored_on<D: Disk>(
     report.segments = extent.segments;
     report.bytes = extent.bytes;
     report.unpublished_bytes = extent.unpublished_bytes;
-    report.chain = reader.conclude();
+    report.chain = reader.conclude()?;
     report.warnings = reader.warnings().cloned().collect();
     Ok(report)
 }

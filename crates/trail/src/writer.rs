@@ -11,6 +11,7 @@ use crate::format::{
 use crate::index::Remote;
 use crate::reader::{HEAD_NAME, HEAD_NEW_NAME};
 use crate::rewrite::{Progress, REWRITE_NAME, Rewrite, Unfit};
+use crate::signing::{Signatures, SigningKey};
 use crate::stock::{self, Kept, SegmentRange, Stock};
 use record::{Device, Mono, PreviousEpoch, Record, RecordId, Stamp, Wall, codec};
 use std::io::ErrorKind;
@@ -152,6 +153,7 @@ pub struct TrailWriter<D: Disk = RealDisk> {
     rewrite: Option<Rewrite<D::File>>,
     /// When to look for something to rewrite again.
     tend_at: Mono,
+    signatures: Signatures<D::File>,
     _lock: D::Lock,
 }
 
@@ -261,6 +263,7 @@ impl<D: Disk> TrailWriter<D> {
             not_before: Mono(0),
             rewrite: None,
             tend_at: Mono(0),
+            signatures: Signatures::new(state),
             _lock: lock,
         };
         // What a crash left of a rewrite is of no use, and no harm where it cannot be removed.
@@ -396,13 +399,51 @@ impl<D: Disk> TrailWriter<D> {
         (self.options.rewrite_bytes > 0 && something).then_some(self.tend_at)
     }
 
+    /// Whether anything is synced that [`TrailWriter::sign`] would sign.
+    pub fn has_unsigned(&self) -> bool {
+        let head = self.head().filter(|_| self.current.is_some());
+        !self.signatures.is_done(head)
+    }
+
+    /// Signs the head of what is synced, and those of segments that were ended since, a few with
+    /// each call; durable when it returns. How often that is done is the caller's choice.
+    ///
+    /// # Errors
+    /// When the disk refuses. No record depends on it, and what was signed before stays.
+    pub fn sign(&mut self, key: &SigningKey, now: Wall) -> Result<(), TrailError> {
+        let current = self.current.as_ref().map(|current| current.name);
+        let head = current.zip(self.head());
+        let endpoint = self.options.device.endpoint;
+        self.signatures
+            .sign(&self.disk, head, |head| key.sign(endpoint, head, now))
+    }
+
     /// Flushes for the last time, plans no eviction, as nobody could declare it any more, and
     /// makes the published position durable too.
     ///
     /// # Errors
     /// As [`TrailWriter::flush`]; what waits is then lost.
-    pub fn close(mut self, now: Stamp) -> Result<Flushed, TrailError> {
+    pub fn close(self, now: Stamp) -> Result<Flushed, TrailError> {
+        self.close_signed(now, None)
+    }
+
+    /// As [`TrailWriter::close`], and signs the last head, where there is a key. That this failed
+    /// is told as [`Flushed::trouble`].
+    ///
+    /// # Errors
+    /// As [`TrailWriter::close`].
+    pub fn close_signed(
+        mut self,
+        now: Stamp,
+        key: Option<&SigningKey>,
+    ) -> Result<Flushed, TrailError> {
         self.save(now)?;
+        while let Some(key) = key.filter(|_| self.has_unsigned()) {
+            if let Err(error) = self.sign(key, now.wall) {
+                self.news.trouble = Some(error);
+                break;
+            }
+        }
         if let Some(head) = &self.head {
             head.sync().context("sync", &self.places.head())?;
         }
@@ -548,6 +589,9 @@ impl<D: Disk> TrailWriter<D> {
         }) = self.current.take()
         {
             self.stock.add(name, Kept::new(bytes, last_sequence));
+            if let Some(head) = self.head().filter(|_| last_sequence == Some(self.durable)) {
+                self.signatures.sealed(name, head);
+            }
         }
     }
 
@@ -762,6 +806,7 @@ impl<D: Disk> TrailWriter<D> {
 
     fn delete(&mut self, name: SegmentName) {
         let path = self.places.segments.join(name.to_string());
+        self.signatures.delete(&self.disk, name);
         match self.disk.remove(&path) {
             Ok(()) => self.stock.remove(name),
             Err(error) if error.kind() == ErrorKind::NotFound => self.stock.remove(name),

@@ -8,6 +8,9 @@ second_reader.py FOLDER...: for each folder of segments, what is in it, one thin
     damage SEGMENT OFFSET BYTES
     changed EPOCH FIRST LAST
     stretch EPOCH:FIRST EPOCH:LAST:HASH
+    signatures GOOD FORGED DAMAGED HELD
+
+The last only where there are any; HELD are good ones at whose record the chain is what was signed.
 
 Nothing but the standard library is needed, and the program `zstd` for frames that are packed so.
 """
@@ -21,6 +24,7 @@ import sys
 
 MARKER = bytes.fromhex("c71ea50d937a42e8")
 SEGMENT_MAGIC = bytes.fromhex("894354 5241494c0a")
+SIGNED_MAGIC = bytes.fromhex("89435453 49474e0a")
 HEAD_MAGIC = bytes.fromhex("89435448 4541440a")
 
 
@@ -182,12 +186,70 @@ def unpack(payload):
     return done.stdout
 
 
+# Ed25519, as in RFC 8032.
+P = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+
+
+def point_add(a, b):
+    e = (a[1] - a[0]) * (b[1] - b[0]) % P
+    f = (a[1] + a[0]) * (b[1] + b[0]) % P
+    g = 2 * a[3] * b[3] * D % P
+    h = 2 * a[2] * b[2] % P
+    return ((f - e) * (h - g), (h + g) * (f + e), (h - g) * (h + g), (f - e) * (f + e))
+
+
+def point_times(number, point):
+    result = (0, 1, 1, 0)
+    while number > 0:
+        if number & 1:
+            result = point_add(result, point)
+        point = point_add(point, point)
+        number >>= 1
+    return result
+
+
+def same_point(a, b):
+    return (a[0] * b[2] - b[0] * a[2]) % P == 0 and (a[1] * b[2] - b[1] * a[2]) % P == 0
+
+
+def point_from(data):
+    y = int.from_bytes(data, "little")
+    sign, y = y >> 255, y & (1 << 255) - 1
+    if y >= P:
+        return None
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P != 0:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    if (x * x - square) % P != 0 or x == 0 and sign:
+        return None
+    x = P - x if x & 1 != sign else x
+    return (x, y, 1, x * y % P)
+
+
+BASE = point_from(bytes([0x58]) + bytes([0x66] * 31))
+
+
+def is_signed(key, message, signature):
+    a, r = point_from(key), point_from(signature[:32])
+    s = int.from_bytes(signature[32:], "little")
+    if a is None or r is None or s >= ORDER:
+        return False
+    if any(same_point(point_times(8, it), (0, 1, 1, 0)) for it in (a, r)):
+        return False
+    h = hashlib.sha512(signature[:32] + key + message).digest()
+    h = int.from_bytes(h, "little") % ORDER
+    return same_point(point_times(s, BASE), point_add(r, point_times(h, a)))
+
+
 class Chain:
     """Follows the chain, as far as nothing is in the way."""
 
     def __init__(self):
         self.at, self.recent, self.open = None, {}, None
-        self.stretches, self.changed = [], []
+        self.stretches, self.changed, self.proved = [], [], {}
 
     def close(self):
         if self.open:
@@ -256,6 +318,7 @@ class Chain:
             self.stand(frame.head)
         elif self.at[1] < frame.last:
             self.at = frame.head
+            self.proved[self.at[:2]] = self.at[2]
             begun = self.open[0] if self.open else (frame.epoch, frame.first)
             self.open = (begun, frame.head)
 
@@ -267,6 +330,7 @@ class Reader:
         self.folder = folder
         self.records, self.damage, self.chain = [], [], Chain()
         self.next = (0, 0)
+        self.signatures, self.endpoints = [0, 0, 0, 0], {}
         names = sorted(filter(None, map(parse_name, os.listdir(folder))))
         head = self.head_file()
         for name in names:
@@ -281,6 +345,32 @@ class Reader:
                 data = data[: head[2]]
             self.segment(name, data, settled)
         self.chain.close()
+        for name in names:
+            self.read_signatures(name)
+
+    def read_signatures(self, name):
+        folder = os.path.join(os.path.dirname(self.folder), "signatures")
+        try:
+            with open(os.path.join(folder, "e%08d-s%012d.sig" % name), "rb") as file:
+                data = file.read(256 * 180)
+        except OSError:
+            return
+        for at in range(0, len(data), 180):
+            entry = data[at : at + 180]
+            whole = len(entry) == 180 and entry[:8] == SIGNED_MAGIC
+            if not whole or crc32c(entry[:176]) != struct.unpack_from("<I", entry, 176)[0]:
+                self.signatures[2] += 1
+                continue
+            epoch, sequence = struct.unpack_from("<QQ", entry, 24)
+            right = (
+                epoch == name[0]
+                and sequence >= name[1]
+                and entry[8:24] == self.endpoints.get(epoch, entry[8:24])
+                and is_signed(entry[80:112], entry[:112], entry[112:176])
+            )
+            self.signatures[0 if right else 1] += 1
+            if right and self.chain.proved.get((epoch, sequence)) == entry[40:72]:
+                self.signatures[3] += 1
 
     def head_file(self):
         try:
@@ -303,6 +393,8 @@ class Reader:
             at = header.length
         except ValueError:
             pass
+        if header and header.version == 2:
+            self.endpoints[name[0]] = header.endpoint
         self.chain.segment(name, header)
         if name[0] != self.next[0]:
             self.next = (name[0], 1)
@@ -365,6 +457,8 @@ def main():
             print("changed", *changed)
         for first, last in reader.chain.stretches:
             print("stretch", "%d:%d" % first, "%d:%d:%s" % (last[0], last[1], last[2].hex()))
+        if any(reader.signatures):
+            print("signatures", *reader.signatures)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ pub(crate) mod collect;
 pub(crate) mod config;
 #[cfg(any(target_os = "macos", test))]
 pub(crate) mod extension;
+pub(crate) mod key;
 pub(crate) mod live;
 pub(crate) mod policy;
 pub(crate) mod profile;

@@ -3,13 +3,14 @@
 
 mod ledger;
 
-use super::recorded_in;
+use super::{key, recorded_in};
 use record::RecordId;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use trail::{
-    AnchorVerdict, BreakKind, ChainBreak, ChainReport, EpochReport, Head, Report, Warning,
+    AnchorVerdict, BreakKind, ChainBreak, ChainReport, EpochReport, Head, KeyUse, PublicKey,
+    Report, SignatureReport, Trusted, Warning,
 };
 
 /// What `conntrail verify` can be told.
@@ -25,6 +26,10 @@ pub(crate) struct Arguments {
     /// The ledger as JSON, and nothing else.
     #[arg(long, requires = "ledger")]
     json: bool,
+    /// The public key of this device, as `conntrail key public` printed it: did it sign what is
+    /// here? Once for each key, where it was changed.
+    #[arg(long = "public-key", value_name = "FILE")]
+    public_keys: Vec<PathBuf>,
 }
 
 /// Something is damaged or missing without having been declared, or an anchor could not be
@@ -45,10 +50,19 @@ const UNBALANCED: u8 = 4;
 /// When nothing was recorded there, or the folder cannot be read.
 pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let segments = recorded_in(state_dir)?;
-    let report = trail::verify_anchored(&segments, &arguments.anchors)?;
+    let files = arguments.public_keys.iter();
+    let keys: Vec<_> = files
+        .map(|file| key::read_public(file))
+        .collect::<Result<_, _>>()?;
+    let trusted = Trusted {
+        anchors: &arguments.anchors,
+        keys: &keys,
+    };
+    let report = trail::verify_trusting(&segments, trusted)?;
     let mut out = io::stdout().lock();
     if !arguments.json {
         print(&report, &segments, &mut out)?;
+        print_signatures(&report, &keys, &mut out)?;
     }
     let mut balances = true;
     if arguments.ledger {
@@ -59,11 +73,12 @@ pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<Exi
             false => ledger::print(&book, &mut out)?,
         }
     }
+    let signed = keys.is_empty() || signed_throughout(&report.chain.signatures);
     Ok(if !report.looks_untouched() {
         ExitCode::from(CHANGED)
     } else if !balances {
         ExitCode::from(UNBALANCED)
-    } else if report.is_complete() && report.anchors_hold() {
+    } else if report.is_complete() && report.anchors_hold() && signed {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(INCOMPLETE)
@@ -171,6 +186,132 @@ fn print_chain(chain: &ChainReport, out: &mut impl Write) -> anyhow::Result<()> 
         writeln!(out, "head {}", last.last)?;
     }
     Ok(())
+}
+
+/// Some record is vouched for, and nothing that was signed is left open.
+fn signed_throughout(signatures: &SignatureReport) -> bool {
+    signatures.held > 0 && signatures.beyond.is_none() && signatures.unproven == 0
+}
+
+/// What the signatures say, and no more than that.
+fn print_signatures(
+    report: &Report,
+    keys: &[PublicKey],
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let signatures = &report.chain.signatures;
+    print_faults(report, out)?;
+    if keys.is_empty() {
+        for (key, used) in &signatures.keys {
+            writeln!(out, "  signed by {key}: {}", used_words(used))?;
+        }
+        if !signatures.keys.is_empty() {
+            writeln!(
+                out,
+                "There are signatures, but no key to check them with: whoever changed the records \
+                 could have signed them with a key of their own. Give this device's with \
+                 --public-key."
+            )?;
+        }
+        return Ok(());
+    }
+    for stretch in &signatures.vouched {
+        let RecordId { epoch, sequence } = stretch.first;
+        writeln!(
+            out,
+            "  SIGNED   from record {sequence} of epoch {epoch} up to record {} of epoch {}",
+            stretch.last.sequence, stretch.last.epoch
+        )?;
+    }
+    print_keys(signatures, keys, out)?;
+    writeln!(out, "{}", signatures_verdict(signatures))?;
+    Ok(())
+}
+
+fn print_faults(report: &Report, out: &mut impl Write) -> anyhow::Result<()> {
+    let signatures = &report.chain.signatures;
+    for head in &signatures.contradicted {
+        writeln!(
+            out,
+            "  CHANGED  what was signed up to record {} of epoch {} is not what is there",
+            head.sequence, head.epoch
+        )?;
+    }
+    if let Some(head) = &signatures.beyond {
+        let (sequence, epoch) = (head.sequence, head.epoch);
+        let end = match report.unpublished_bytes {
+            0 => "and the trail ends before: its end was taken away".to_owned(),
+            bytes => format!(
+                "and no more than before it is published: start the recorder, which publishes \
+                 {bytes} bytes that a power cut left, and verify again"
+            ),
+        };
+        writeln!(
+            out,
+            "  CUT OFF  record {sequence} of epoch {epoch} was signed, {end}"
+        )?;
+    }
+    for (count, words) in [
+        (
+            signatures.forged,
+            "signatures are wrong under right checksums: somebody made them up",
+        ),
+        (
+            signatures.damaged,
+            "signatures are damaged, or were written in part",
+        ),
+        (
+            signatures.unproven,
+            "signatures cannot be checked: what they are about is damaged or gone",
+        ),
+    ] {
+        if count > 0 {
+            writeln!(out, "  {count} {words}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Keys that were given and signed nothing, and others that did.
+fn print_keys(
+    signatures: &SignatureReport,
+    keys: &[PublicKey],
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    for key in keys.iter().filter(|key| !signatures.keys.contains_key(key)) {
+        writeln!(out, "  the key {key} that was given signed nothing here")?;
+    }
+    for (key, used) in signatures.keys.iter().filter(|(_, used)| !used.trusted) {
+        writeln!(
+            out,
+            "  ANOTHER KEY, {key}: {}; that counts for nothing. If the device's key was changed \
+             then, give this one too (--public-key); if not, somebody else made these",
+            used_words(used)
+        )?;
+    }
+    Ok(())
+}
+
+fn used_words(used: &KeyUse) -> String {
+    let KeyUse {
+        count, first, last, ..
+    } = used;
+    format!(
+        "{count} signatures, from record {} of epoch {} to record {} of epoch {}",
+        first.0.sequence, first.0.epoch, last.0.sequence, last.0.epoch
+    )
+}
+
+fn signatures_verdict(signatures: &SignatureReport) -> &'static str {
+    if signatures.held > 0 {
+        "Records that are SIGNED above are what they were when the device's key signed them; \
+         nothing is said of others. Whoever has had the key could have signed anything."
+    } else if signatures.keys.is_empty() {
+        "Nothing here is signed: nothing vouches for any record, and whether signatures were taken \
+         away cannot be said."
+    } else {
+        "No signature by a key that was given holds: nothing vouches for any record."
+    }
 }
 
 fn holds(verdict: AnchorVerdict) -> bool {

@@ -12,4 +12,5 @@ mod open_now;
 mod profiles;
 mod replaying;
 mod schema;
+mod signing;
 mod tool;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use trail::testing::MemoryDisk;
 use trail::{
     BreakKind, Damaged, Flushed, Missing, RawItem, ReadOptions, TrailError, TrailReader,
-    TrailWriter, WriterOptions, segments_dir, verify_on,
+    TrailWriter, Trusted, WriterOptions, segments_dir, signatures_dir, verify_on,
+    verify_trusting_on,
 };
 
 pub(crate) const STATE: &str = "/state";
@@ -172,6 +173,14 @@ pub(crate) fn read_all(disk: &MemoryDisk) -> Findings {
     ))
 }
 
+/// The paths of the files of signatures, in order.
+pub(crate) fn signature_files(disk: &MemoryDisk) -> Vec<PathBuf> {
+    let folder = signatures_dir(Path::new(STATE));
+    let mut paths = disk.paths();
+    paths.retain(|path| path.starts_with(&folder));
+    paths
+}
+
 /// The paths of the segments, in order.
 pub(crate) fn segments(disk: &MemoryDisk) -> Vec<PathBuf> {
     let mut paths = disk.paths();
@@ -225,6 +234,7 @@ pub(crate) fn expected(disk: &MemoryDisk) -> Vec<String> {
         lines.push(format!("record {} {} {hash}", id.epoch, id.sequence));
     }
     let report = verify_on(disk.clone(), &dir(), ReadOptions::default()).unwrap();
+    let signatures = report.chain.signatures;
     for damaged in report.damaged {
         lines.push(format!(
             "damage {} {} {}",
@@ -243,6 +253,18 @@ pub(crate) fn expected(disk: &MemoryDisk) -> Vec<String> {
             "stretch {}:{} {}",
             first.epoch, first.sequence, stretch.last
         ));
+    }
+    let good: u64 = signatures.keys.values().map(|used| used.count).sum();
+    let (forged, damaged) = (signatures.forged, signatures.damaged);
+    if good + forged + damaged > 0 {
+        let keys: Vec<_> = signatures.keys.into_keys().collect();
+        let trusted = Trusted {
+            anchors: &[],
+            keys: &keys,
+        };
+        let report = verify_trusting_on(disk.clone(), &dir(), ReadOptions::default(), trusted);
+        let held = report.unwrap().chain.signatures.held;
+        lines.push(format!("signatures {good} {forged} {damaged} {held}"));
     }
     lines
 }

@@ -14,3 +14,4 @@ mod real;
 mod refusal;
 mod rewrite;
 mod roundtrip;
+mod signing;

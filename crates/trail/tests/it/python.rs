@@ -3,6 +3,7 @@
 //! Frames are decompressed beforehand, so that nothing but Python's own library is needed.
 
 use crate::helpers::*;
+use crate::signing::signed_epoch;
 use record::sample::Random;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,13 +86,13 @@ fn assert_agreement(disks: &[(String, MemoryDisk)]) {
     let real = tempfile::tempdir().unwrap();
     let mut folders = Vec::new();
     for (index, (_, disk)) in disks.iter().enumerate() {
-        let folder = real.path().join(index.to_string());
-        std::fs::create_dir(&folder).unwrap();
-        for path in disk.paths().iter().filter(|path| path.starts_with(dir())) {
-            let name = path.file_name().unwrap();
-            std::fs::write(folder.join(name), disk.contents(path).unwrap()).unwrap();
+        let state = real.path().join(index.to_string());
+        for path in disk.paths() {
+            let to = state.join(path.strip_prefix(STATE).unwrap());
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::write(to, disk.contents(&path).unwrap()).unwrap();
         }
-        folders.push(folder);
+        folders.push(state.join("trail"));
     }
     let said = said(&folders);
     for ((what, disk), folder) in disks.iter().zip(&folders) {
@@ -155,6 +156,42 @@ fn both_readers_agree_on_damaged_folders() {
             disks.push((what("without header"), with(&whole, &path, &headless)));
         }
     }
+    assert_agreement(&disks);
+}
+
+#[test]
+#[ignore = "needs python: runs the second reader"]
+fn both_readers_agree_on_signatures() {
+    let whole = MemoryDisk::new();
+    for number in 1..=2 {
+        signed_epoch(&whole, small_segments(), 20, number);
+    }
+    let mut disks = vec![("whole".to_owned(), whole.after_kill())];
+    let mut dice = Random::new(7);
+    for (index, path) in signature_files(&whole).into_iter().take(2).enumerate() {
+        let bytes = whole.contents(&path).unwrap();
+        let mut flipped = bytes.clone();
+        flipped[dice.below(bytes.len() as u64) as usize] ^= 1;
+        disks.push((format!("flipped {index}"), with(&whole, &path, &flipped)));
+        let cut = &bytes[..dice.below(bytes.len() as u64) as usize];
+        disks.push((format!("cut {index}"), with(&whole, &path, cut)));
+        for byte in [9, 24, 40, 100, 130, 175] {
+            let mut forged = bytes.clone();
+            forged[byte] ^= 1 << dice.below(8);
+            let checksum = crc32c::crc32c(&forged[..176]).to_le_bytes();
+            forged[176..180].copy_from_slice(&checksum);
+            let what = format!("forged {index} at {byte}");
+            disks.push((what, with(&whole, &path, &forged)));
+        }
+    }
+    for path in segments(&whole) {
+        let mut bytes = whole.contents(&path).unwrap();
+        let at = dice.below(bytes.len() as u64) as usize;
+        bytes[at] ^= 1;
+        let what = format!("{} flipped at {at}", path.display());
+        disks.push((what, with(&whole, &path, &bytes)));
+    }
+    assert!(expected(&whole).last().unwrap().starts_with("signatures"));
     assert_agreement(&disks);
 }
 
