@@ -10,6 +10,7 @@ use record::{
     Process, Protocol, Record, SignatureValidity, StageCounts, Tally, TcpCounts, Traffic, Wall,
 };
 use std::fmt::Write;
+use trail::Resumed;
 
 /// A record in one line.
 pub(crate) fn line(record: &Record) -> String {
@@ -157,6 +158,34 @@ pub(crate) fn connection_heading() -> String {
         "{:<12}  {:<24} {:<4} {:<48} {:<12} {:>9} {:>9} {:>8}",
         "time", "process", "", "local and remote", "state", "sent", "received", "for"
     )
+}
+
+/// What to say of a place from which reading goes on; nothing where nothing is missing.
+pub(crate) fn resumed(resumed: Resumed) -> Option<String> {
+    let words = match resumed {
+        Resumed::Here => return None,
+        Resumed::Gap(Some(1)) => "one record after the cursor is gone: evicted or lost".to_owned(),
+        Resumed::Gap(Some(records)) => {
+            format!("{records} records after the cursor are gone: evicted or lost")
+        }
+        Resumed::Gap(None) => {
+            "an unknown number of records after the cursor are gone: evicted or lost".to_owned()
+        }
+        Resumed::Ahead => {
+            "the cursor is after the last record that is published, as after a power \
+                           cut until the recorder starts again; what follows it will come"
+                .to_owned()
+        }
+        Resumed::StartedOver => {
+            "the trail ends before the cursor, so it was set back or is another \
+                                 one; it is read from its first record on"
+                .to_owned()
+        }
+        Resumed::OtherEndpoint(_) => "the cursor is of another machine; this trail is read from \
+                                      its first record on"
+            .to_owned(),
+    };
+    Some(words)
 }
 
 /// A connection that ended, with all that belongs to it, in three lines.

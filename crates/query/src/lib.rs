@@ -16,8 +16,8 @@ use record::{Device, Record, RecordId, Wall};
 use std::path::Path;
 use std::sync::Arc;
 use trail::{
-    Damaged, Frames, Item, Missing, ReadOptions, RemoteNetwork, SegmentName, TrailError,
-    TrailReader, Warning,
+    Cursor, Damaged, Frames, Item, Missing, ReadOptions, RemoteNetwork, Resumed, SegmentName,
+    TrailError, TrailReader, Warning,
 };
 
 /// One part of an answer.
@@ -90,6 +90,7 @@ impl std::fmt::Display for Hole {
 pub struct Answers {
     reader: TrailReader,
     filter: Filter,
+    position: Option<Cursor>,
 }
 
 impl Answers {
@@ -106,7 +107,31 @@ impl Answers {
         Ok(Answers {
             reader: TrailReader::open_with(segments_dir, options)?,
             filter,
+            position: None,
         })
+    }
+
+    /// Asks only what comes after a cursor, and says where that is.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn resume(
+        segments_dir: &Path,
+        filter: Filter,
+        cursor: &Cursor,
+    ) -> Result<(Answers, Resumed), TrailError> {
+        let options = ReadOptions {
+            wall: range(&filter),
+            remote: remote(&filter),
+            ..ReadOptions::default()
+        };
+        let (reader, resumed) = TrailReader::resume(segments_dir, options, cursor)?;
+        let answers = Answers {
+            reader,
+            filter,
+            position: None,
+        };
+        Ok((answers, resumed))
     }
 
     /// Asks only the newest epoch: what the recorder that runs now, or ran last, has recorded.
@@ -125,7 +150,14 @@ impl Answers {
         Ok(Answers {
             reader: TrailReader::open_with(segments_dir, options)?,
             filter,
+            position: None,
         })
+    }
+
+    /// The last record that was looked at, whether or not it was an answer: where the next one
+    /// can go on. `None` while there was none.
+    pub fn position(&self) -> Option<Cursor> {
+        self.position
     }
 
     /// The next part of the answer. After `None`, a later call goes on with what was recorded
@@ -135,6 +167,12 @@ impl Answers {
     /// When a segment cannot be opened; the next call passes it over.
     pub fn next_answer(&mut self) -> Result<Option<Answer>, TrailError> {
         while let Some(item) = self.reader.next_item()? {
+            if let Item::Record { id, device, .. } = &item {
+                self.position = Some(Cursor {
+                    endpoint: device.endpoint,
+                    last: *id,
+                });
+            }
             let answer = match item {
                 Item::Record { id, record, device } if self.filter.lets_through(&record) => {
                     Answer::Record { id, record, device }

@@ -39,6 +39,15 @@ pub enum TrailError {
         /// The directory of the segments.
         path: PathBuf,
     },
+    /// A file that should hold a reader's cursor holds something else.
+    #[error(
+        "{} holds no cursor; delete it to read from the first record on",
+        path.display()
+    )]
+    NoCursor {
+        /// The file.
+        path: PathBuf,
+    },
     /// What was just written is gone again.
     #[error(
         "{} was deleted or moved while it was written; find out who does that, \

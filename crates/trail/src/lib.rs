@@ -22,6 +22,7 @@
 //! <state>/epoch                                   the latest epoch, in decimal digits
 //! <state>/trail/head                              how far the trail is synced
 //! <state>/trail/e00000007-s000000000001.trail     a segment: its epoch and first sequence
+//! <state>/times                                   from when to when each ended segment is
 //! <state>/signatures/e00000007-s000000000001.sig  signed heads of that segment
 //! ```
 //!
@@ -46,6 +47,7 @@
 mod batch;
 mod chain;
 mod check;
+mod cursor;
 mod disk;
 mod epoch;
 mod error;
@@ -59,6 +61,7 @@ mod scan;
 mod signing;
 mod stock;
 pub mod testing;
+mod times;
 mod verify;
 mod writer;
 
@@ -66,6 +69,7 @@ pub use chain::{Head, HeadError};
 pub use check::{
     AnchorVerdict, BreakKind, ChainBreak, ChainReport, KeyUse, SignatureReport, Stretch,
 };
+pub use cursor::{Cursor, Resumed};
 pub use disk::{Disk, DiskFile, Entry, RealDisk};
 pub use error::TrailError;
 pub use format::SegmentName;

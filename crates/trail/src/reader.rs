@@ -2,14 +2,16 @@
 
 use crate::chain;
 use crate::check::{ChainReport, Checker};
+use crate::cursor::{Cursor, Resumed};
 use crate::disk::{Disk, DiskFile, Entry, RealDisk};
 use crate::error::{Context, TrailError};
-use crate::format::{FrameHeader, HEAD_BYTES, Head, SegmentFront, SegmentName};
+use crate::format::{FrameHeader, HEAD_BYTES, Head, SegmentFront, SegmentHeader, SegmentName};
 use crate::index::RemoteNetwork;
 use crate::packing::Unpacker;
 use crate::rewrite::REWRITE_NAME;
 use crate::scan::{Damage, Scanner};
 use crate::signing::{self, PublicKey, SignatureFile};
+use crate::times::{self, Times};
 use record::wire::WireError;
 use record::{Device, Record, RecordId, Wall, codec};
 use std::cmp::Ordering;
@@ -25,6 +27,8 @@ pub struct ReadOptions {
     /// Only records after this one; it need not exist any more.
     pub after: Option<RecordId>,
     /// Only frames with a record in this range of wall time. Others of the same frame come along.
+    /// Ended segments that have nothing of it are not even opened, where it is known what they
+    /// have; what is damaged in those is then not reported.
     pub wall: Option<RangeInclusive<Wall>>,
     /// Only frames that may have a connection to this network; about one in a hundred has none
     /// all the same. Others of the same frame come along.
@@ -144,6 +148,7 @@ pub struct TrailReader<D: Disk = RealDisk> {
     head: Option<chain::Head>,
     bytes_read: u64,
     frames: Frames,
+    times: BTreeMap<SegmentName, Times>,
 }
 
 /// How many frames a reader came by.
@@ -199,6 +204,18 @@ impl TrailReader<RealDisk> {
         TrailReader::open_on(RealDisk, dir, ReadOptions::default())
     }
 
+    /// Goes on after a cursor; see [`TrailReader::resume_on`].
+    ///
+    /// # Errors
+    /// As [`TrailReader::open`].
+    pub fn resume(
+        dir: &Path,
+        options: ReadOptions,
+        cursor: &Cursor,
+    ) -> Result<(TrailReader, Resumed), TrailError> {
+        TrailReader::resume_on(RealDisk, dir, options, cursor)
+    }
+
     /// Reads what `options` ask for.
     ///
     /// # Errors
@@ -236,16 +253,51 @@ impl<D: Disk> TrailReader<D> {
             head: None,
             bytes_read: 0,
             frames: Frames::default(),
+            times: BTreeMap::new(),
         };
         let shelf = reader.look()?;
+        if reader.options.wall.is_some() {
+            reader.times = times::read(&reader.disk, dir, &shelf.segments);
+        }
         if let Some(after) = reader.options.after {
-            reader.next = Expected {
-                epoch: after.epoch,
-                sequence: after.sequence.saturating_add(1),
-            };
-            reader.passed = shelf.before(reader.next);
+            reader.go_to(after, &shelf);
         }
         Ok(reader)
+    }
+
+    fn go_to(&mut self, after: RecordId, shelf: &Shelf) {
+        self.next = Expected {
+            epoch: after.epoch,
+            sequence: after.sequence.saturating_add(1),
+        };
+        self.passed = shelf.before(self.next);
+    }
+
+    /// Goes on after a cursor, and says where that is; see [`Resumed`].
+    ///
+    /// # Errors
+    /// As [`TrailReader::open`].
+    pub fn resume_on(
+        disk: D,
+        dir: &Path,
+        options: ReadOptions,
+        cursor: &Cursor,
+    ) -> Result<(TrailReader<D>, Resumed), TrailError> {
+        let mut reader = TrailReader::open_on(disk, dir, options)?;
+        let shelf = reader.look()?;
+        let resumed = reader.place_of(cursor, &shelf);
+        match resumed {
+            Resumed::Here | Resumed::Gap(_) | Resumed::Ahead => {
+                reader.options.after = Some(cursor.last);
+                reader.go_to(cursor.last, &shelf);
+            }
+            Resumed::StartedOver | Resumed::OtherEndpoint(_) => {
+                reader.options.after = None;
+                reader.next = Expected::default();
+                reader.passed = None;
+            }
+        }
+        Ok((reader, resumed))
     }
 
     /// The next item, or `None` when there is nothing more for now.
@@ -346,6 +398,51 @@ impl<D: Disk> TrailReader<D> {
         })
     }
 
+    fn place_of(&self, cursor: &Cursor, shelf: &Shelf) -> Resumed {
+        let RecordId { epoch, sequence } = cursor.last;
+        let of_epoch = shelf.segments.keys().find(|name| name.epoch >= epoch);
+        let (Some(first), Some(newest)) = (of_epoch, shelf.segments.keys().next_back()) else {
+            return Resumed::StartedOver;
+        };
+        let header = self.peek(*first);
+        let told = header.as_ref().map(|it| it.endpoint);
+        let told = told.or_else(|| self.peek(*newest).map(|it| it.endpoint));
+        if let Some(other) = told.filter(|told| *told != cursor.endpoint) {
+            return Resumed::OtherEndpoint(other);
+        }
+        let behind = |head: &Head| head.segment.epoch == epoch && head.last_sequence < sequence;
+        if shelf.head.as_ref().is_some_and(behind) {
+            return Resumed::Ahead;
+        }
+        let lost = if first.epoch == epoch {
+            Some(
+                first
+                    .first_sequence
+                    .saturating_sub(sequence.saturating_add(1)),
+            )
+        } else {
+            let before = header.and_then(|it| it.previous);
+            let before = before.filter(|it| first.first_sequence == 1 && it.epoch == epoch);
+            before.map(|it| it.sequence.saturating_sub(sequence))
+        };
+        match lost {
+            Some(0) => Resumed::Here,
+            lost => Resumed::Gap(lost),
+        }
+    }
+
+    /// The header of a segment, if it is readable and its own.
+    fn peek(&self, name: SegmentName) -> Option<Box<SegmentHeader>> {
+        let file = self.disk.open(&self.dir.join(name.to_string())).ok()?;
+        let length = file.length().ok()?;
+        let mut scanner = Scanner::new(file, name);
+        scanner.extend(length, true);
+        match scanner.front() {
+            SegmentFront::Header(header) => Some(header).filter(|header| header.name == name),
+            SegmentFront::NewerFormat(_) | SegmentFront::Short | SegmentFront::Damaged => None,
+        }
+    }
+
     /// Goes on to the next frame in the current segment; false when there is none.
     fn next_frame(&mut self) -> bool {
         let Some(scanner) = &mut self.current else {
@@ -437,13 +534,40 @@ impl<D: Disk> TrailReader<D> {
         if self.extend_current(&shelf)? {
             return Ok(true);
         }
-        let following = shelf.following(self.passed);
+        let mut following = shelf.following(self.passed);
         self.close_current(following);
+        while let Some((name, last)) = following.and_then(|name| self.unwanted(name, &shelf)) {
+            self.pass_segment(name, last);
+            if !self.found.is_empty() {
+                return Ok(true);
+            }
+            following = shelf.following(self.passed);
+        }
         let opened = match following {
             Some(name) => self.open_segment(name, &shelf)?,
             None => false,
         };
         Ok(opened || !self.found.is_empty())
+    }
+
+    /// The name and last sequence of an ended segment that has nothing of the time that is asked
+    /// for, as far as that is known without opening it.
+    fn unwanted(&self, name: SegmentName, shelf: &Shelf) -> Option<(SegmentName, u64)> {
+        let range = self.options.wall.as_ref()?;
+        let range = range.start().0..=range.end().0;
+        let (length, times) = (*shelf.segments.get(&name)?, self.times.get(&name)?);
+        let ended = shelf.extent(name, length) == (length, true)
+            && shelf.following(Some(name)).is_some()
+            && times.bytes == length;
+        let unwanted = ended && self.checker.is_none() && !times.overlap(&range);
+        unwanted.then_some((name, times.last_sequence))
+    }
+
+    fn pass_segment(&mut self, name: SegmentName, last_sequence: u64) {
+        self.bytes_read += self.current.take().as_ref().map_or(0, Scanner::bytes_read);
+        self.passed = Some(name);
+        self.expect_segment(name);
+        self.next.sequence = self.next.sequence.max(last_sequence.saturating_add(1));
     }
 
     /// Lets the current segment be read as far as it may be by now.
@@ -501,7 +625,11 @@ impl<D: Disk> TrailReader<D> {
     }
 
     fn begin_segment(&mut self, scanner: Scanner<D::File>) {
-        let name = scanner.name();
+        self.expect_segment(scanner.name());
+        self.current = Some(scanner);
+    }
+
+    fn expect_segment(&mut self, name: SegmentName) {
         if name.epoch != self.next.epoch {
             self.next = Expected {
                 epoch: name.epoch,
@@ -509,7 +637,6 @@ impl<D: Disk> TrailReader<D> {
             };
         }
         self.report_missing(name.first_sequence);
-        self.current = Some(scanner);
     }
 
     fn read_front(&mut self, scanner: &mut Scanner<D::File>, path: PathBuf) -> Front {

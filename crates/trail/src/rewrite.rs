@@ -15,6 +15,7 @@ use crate::format::{FrameHeader, SegmentFacts, SegmentFront, SegmentHeader, Segm
 use crate::index::Addresses;
 use crate::packing::{FrameFacts, Packer, Unpacker};
 use crate::scan::Scanner;
+use crate::times::{self, Times};
 use record::Stamp;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,7 @@ pub(crate) struct Rewrite<F> {
     new_bytes: u64,
     frames_read: u64,
     records: u64,
+    wall: Option<(i64, i64)>,
     /// The chain at the last record that was read.
     at: Head,
     filling: Filling,
@@ -121,6 +123,7 @@ impl<F: DiskFile> Rewrite<F> {
             new_bytes: front.len() as u64,
             frames_read: 0,
             records: 0,
+            wall: None,
             at,
             filling: Filling::new(),
             packer: Packer::new(DENSE_LEVEL),
@@ -135,6 +138,15 @@ impl<F: DiskFile> Rewrite<F> {
     /// When the segment was begun.
     pub(crate) fn created(&self) -> Stamp {
         self.created
+    }
+
+    /// What was read of it, in a file of `bytes`; after [`Progress::Copied`] that is all of it.
+    pub(crate) fn times(&self, bytes: u64) -> Option<Times> {
+        self.wall.map(|wall| Times {
+            last_sequence: self.at.sequence,
+            bytes,
+            wall,
+        })
     }
 
     /// Copies about `bytes` of the segment.
@@ -204,6 +216,7 @@ impl<F: DiskFile> Rewrite<F> {
             sequence: header.last_sequence(),
             ..self.at
         };
+        self.wall = times::joined(self.wall, Some((header.wall_min_ns, header.wall_max_ns)));
         self.frames_read += 1;
         self.records += u64::from(header.records);
         Ok(true)

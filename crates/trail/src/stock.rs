@@ -84,6 +84,12 @@ impl Stock {
         self.segments.get(&name).map(|kept| kept.bytes)
     }
 
+    /// The bytes of each.
+    pub(crate) fn lengths(&self) -> BTreeMap<SegmentName, u64> {
+        let segments = self.segments.iter();
+        segments.map(|(name, kept)| (*name, kept.bytes)).collect()
+    }
+
     /// The segments, oldest first.
     pub(crate) fn names(&self) -> impl DoubleEndedIterator<Item = SegmentName> {
         self.segments.keys().copied()

@@ -40,6 +40,8 @@ struct State {
     name_changes: Vec<NameChange>,
     locks: BTreeSet<PathBuf>,
     calls: u64,
+    opens: u64,
+    bytes_read: u64,
     failing: Option<(Range<u64>, ErrorKind)>,
     power_cut_at: Option<u64>,
     bad_blocks: Option<(PathBuf, Range<u64>)>,
@@ -83,6 +85,12 @@ impl MemoryDisk {
     /// How many calls have changed something.
     pub fn calls(&self) -> u64 {
         self.state().calls
+    }
+
+    /// How many files were opened for reading, and how many bytes were read.
+    pub fn reads(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.opens, state.bytes_read)
     }
 
     /// Makes the calls with these numbers fail.
@@ -314,7 +322,10 @@ impl Disk for MemoryDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<MemoryFile> {
-        let inode = self.state().find(path)?;
+        let mut state = self.state();
+        let inode = state.find(path)?;
+        state.opens += 1;
+        drop(state);
         Ok(MemoryFile {
             disk: self.clone(),
             inode,
@@ -389,7 +400,7 @@ impl Disk for MemoryDisk {
 
 impl DiskFile for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.disk.state();
+        let mut state = self.disk.state();
         if let Some((path, bad)) = &state.bad_blocks
             && state.names.get(path) == Some(&self.inode)
             && offset < bad.end
@@ -403,6 +414,7 @@ impl DiskFile for MemoryFile {
             .unwrap_or_default();
         let count = bytes.len().min(buffer.len());
         buffer[..count].copy_from_slice(&bytes[..count]);
+        state.bytes_read += count as u64;
         Ok(count)
     }
 

@@ -13,6 +13,7 @@ use crate::reader::{HEAD_NAME, HEAD_NEW_NAME};
 use crate::rewrite::{Progress, REWRITE_NAME, Rewrite, Unfit};
 use crate::signing::{Signatures, SigningKey};
 use crate::stock::{self, Kept, SegmentRange, Stock};
+use crate::times::{self, Times, TimesFile};
 use record::{Device, Mono, PreviousEpoch, Record, RecordId, Stamp, Wall, codec};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -154,6 +155,7 @@ pub struct TrailWriter<D: Disk = RealDisk> {
     /// When to look for something to rewrite again.
     tend_at: Mono,
     signatures: Signatures<D::File>,
+    times: TimesFile<D::File>,
     _lock: D::Lock,
 }
 
@@ -166,6 +168,8 @@ struct Current<F> {
     bytes: u64,
     /// The last synced sequence in it; `None` while nothing in it is synced.
     last_sequence: Option<u64>,
+    /// The earliest and latest wall time in it.
+    wall: Option<(i64, i64)>,
 }
 
 /// Frames that were written one after the other.
@@ -174,6 +178,7 @@ struct Run {
     end: u64,
     last_sequence: u64,
     hash: Hash,
+    wall: Option<(i64, i64)>,
 }
 
 struct Places {
@@ -228,6 +233,7 @@ impl<D: Disk> TrailWriter<D> {
         let (epoch, previous, previous_head) = places.open_epoch(&disk, &stock)?;
         let device_bytes = device_bytes(&options.device);
         let endpoint = options.device.endpoint;
+        let times = TimesFile::open(&disk, state, &places.segments, &stock.lengths());
         let genesis = chain::genesis(endpoint, epoch, previous_head, &device_bytes);
         let (level, pending) = (options.compression_level, options.pending_max_bytes);
         let mut writer = TrailWriter {
@@ -264,6 +270,7 @@ impl<D: Disk> TrailWriter<D> {
             rewrite: None,
             tend_at: Mono(0),
             signatures: Signatures::new(state),
+            times,
             _lock: lock,
         };
         // What a crash left of a rewrite is of no use, and no harm where it cannot be removed.
@@ -515,6 +522,9 @@ impl<D: Disk> TrailWriter<D> {
             return Ok(None);
         }
         self.stock.rewritten(name, Some(bytes));
+        if let Some(times) = rewrite.times(bytes) {
+            self.times.note(&self.disk, name, times);
+        }
         Ok(Some(Rewritten {
             segment: name,
             bytes_before: before,
@@ -585,9 +595,18 @@ impl<D: Disk> TrailWriter<D> {
             name,
             bytes,
             last_sequence,
+            wall,
             ..
         }) = self.current.take()
         {
+            if let Some((last_sequence, wall)) = last_sequence.zip(wall) {
+                let times = Times {
+                    last_sequence,
+                    bytes,
+                    wall,
+                };
+                self.times.note(&self.disk, name, times);
+            }
             self.stock.add(name, Kept::new(bytes, last_sequence));
             if let Some(head) = self.head().filter(|_| last_sequence == Some(self.durable)) {
                 self.signatures.sealed(name, head);
@@ -630,6 +649,7 @@ impl<D: Disk> TrailWriter<D> {
             file,
             bytes: header.len() as u64,
             last_sequence: None,
+            wall: None,
         })
     }
 
@@ -658,6 +678,7 @@ impl<D: Disk> TrailWriter<D> {
         let current = self.current.as_mut().expect("it was written above");
         current.bytes = run.end;
         current.last_sequence = Some(run.last_sequence);
+        current.wall = times::joined(current.wall, run.wall);
         (self.durable, self.durable_hash) = (run.last_sequence, run.hash);
         self.published = Head {
             segment: current.name,
@@ -675,6 +696,7 @@ impl<D: Disk> TrailWriter<D> {
             end: current.bytes,
             last_sequence: self.durable,
             hash: self.durable_hash,
+            wall: None,
         };
         for frame in self.batch.frames() {
             let end = run.end + frame.bytes.len() as u64;
@@ -687,6 +709,7 @@ impl<D: Disk> TrailWriter<D> {
                 end,
                 last_sequence: frame.last_sequence,
                 hash: frame.head,
+                wall: times::joined(run.wall, times::of_frame(&frame.bytes)),
             };
         }
         Ok(run)
@@ -807,6 +830,7 @@ impl<D: Disk> TrailWriter<D> {
     fn delete(&mut self, name: SegmentName) {
         let path = self.places.segments.join(name.to_string());
         self.signatures.delete(&self.disk, name);
+        self.times.forget(name);
         match self.disk.remove(&path) {
             Ok(()) => self.stock.remove(name),
             Err(error) if error.kind() == ErrorKind::NotFound => self.stock.remove(name),

@@ -67,7 +67,7 @@ const CAP_BPF: u64 = 1 << 39;
 
 impl Need {
     /// All needs, in the order in which their tests run.
-    pub(crate) const ALL: [Need; 9] = [
+    pub(crate) const ALL: [Need; 10] = [
         Need::Schema,
         Need::Python,
         Need::Apple,

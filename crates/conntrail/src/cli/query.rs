@@ -9,8 +9,10 @@ use jiff::Timestamp;
 use record::{NoticeKind, Outcome, Record, Wall, ocsf};
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use trail::Cursor;
 
 /// What to ask.
 #[derive(clap::Args)]
@@ -51,6 +53,10 @@ pub(crate) struct Arguments {
     /// Opens and updates too.
     #[arg(long)]
     all: bool,
+    /// Only what is new since the last time with this file, which keeps how far that came. It is
+    /// moved after the answers were written; after a crash some may come twice.
+    #[arg(long, value_name = "FILE", requires = "json")]
+    cursor: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -77,7 +83,9 @@ impl Arguments {
 pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let segments = recorded_in(state_dir)?;
     let mut out = BufWriter::new(io::stdout().lock());
-    if arguments.json {
+    if let Some(cursor) = &arguments.cursor {
+        print_new_events(&segments, arguments.filter(), cursor, &mut out)?;
+    } else if arguments.json {
         print_events(&segments, arguments.filter(), &mut out)?;
     } else {
         print_stories(&segments, arguments, &mut out)?;
@@ -90,18 +98,76 @@ fn print_events(segments: &Path, filter: Filter, out: &mut impl Write) -> anyhow
     let mut answers = Answers::new(segments, filter)?;
     let mut line = Vec::new();
     while let Some(answer) = answers.next_answer()? {
-        match answer {
-            Answer::Record { id, record, device } => {
-                line.clear();
-                ocsf::encode(id, &record, &device, &mut line);
-                line.push(b'\n');
-                out.write_all(&line)?;
-            }
-            Answer::Hole(hole) => writeln!(io::stderr(), "conntrail: {hole}")?,
-        }
+        print_event(&answer, &mut line, out)?;
     }
     Ok(())
 }
+
+fn print_event(answer: &Answer, line: &mut Vec<u8>, out: &mut impl Write) -> io::Result<()> {
+    match answer {
+        Answer::Record { id, record, device } => {
+            line.clear();
+            ocsf::encode(*id, record, device, line);
+            line.push(b'\n');
+            out.write_all(line)
+        }
+        Answer::Hole(hole) => writeln!(io::stderr(), "conntrail: {hole}"),
+    }
+}
+
+/// Goes on where the cursor is, and moves it each time that answers are out of our hands.
+fn print_new_events(
+    segments: &Path,
+    filter: Filter,
+    cursor_file: &Path,
+    out: &mut BufWriter<impl Write + AsFd>,
+) -> anyhow::Result<()> {
+    let mut saved = Cursor::load(cursor_file)?;
+    let mut answers = match &saved {
+        None => Answers::new(segments, filter)?,
+        Some(cursor) => {
+            let (answers, resumed) = Answers::resume(segments, filter, cursor)?;
+            if let Some(remark) = words::resumed(resumed) {
+                writeln!(io::stderr(), "conntrail: {remark}")?;
+            }
+            answers
+        }
+    };
+    let mut line = Vec::new();
+    let mut since_saved = 0;
+    while let Some(answer) = answers.next_answer()? {
+        print_event(&answer, &mut line, out)?;
+        since_saved += 1;
+        if since_saved == ANSWERS_A_CURSOR {
+            since_saved = 0;
+            keep_position(&answers, &mut saved, cursor_file, out)?;
+        }
+    }
+    keep_position(&answers, &mut saved, cursor_file, out)
+}
+
+fn keep_position(
+    answers: &Answers,
+    saved: &mut Option<Cursor>,
+    cursor_file: &Path,
+    out: &mut BufWriter<impl Write + AsFd>,
+) -> anyhow::Result<()> {
+    out.flush()?;
+    if answers.position().is_none() || answers.position() == *saved {
+        return Ok(());
+    }
+    // What went to a file must not be lost by a power cut that the cursor survives. Pipes and
+    // terminals cannot be synced, and say so.
+    let _ = rustix::fs::fdatasync(&*out.get_ref());
+    *saved = answers.position();
+    if let Some(cursor) = saved {
+        cursor.save(cursor_file)?;
+    }
+    Ok(())
+}
+
+/// Each is synced, so not every single one.
+const ANSWERS_A_CURSOR: u32 = 1_000;
 
 /// What has ended is told as it comes, what is still open afterwards. The filter lets opens through
 /// for that, and every notice, because a loss belongs to every answer that it may touch.

@@ -33,6 +33,26 @@ impl Office {
 }
 
 #[test]
+fn a_cursor_gives_each_event_once_and_says_when_it_is_of_another_trail() {
+    let office = Office::kept();
+    let cursor = office.folder.path().join("cursor");
+    let cursor = cursor.to_str().unwrap();
+    let ask = || office.ask(&["--json", "--cursor", cursor]);
+    assert_eq!(ask(), office.ask(&["--json"]));
+    assert_eq!(ask(), "", "nothing is new");
+    let text = fs::read_to_string(cursor).unwrap();
+    let other = Office::kept();
+    let state = other.folder.path().to_str().unwrap();
+    let question = ["--state-dir", state, "query", "--json", "--cursor", cursor];
+    let answer = run(&question);
+    assert!(answer.status.success());
+    fs::write(cursor, &text[1..]).unwrap();
+    assert!(complaint(&question).contains("holds no cursor"));
+    let without_json = complaint(&["--state-dir", state, "query", "--cursor", cursor]);
+    assert!(without_json.contains("--json"), "{without_json}");
+}
+
+#[test]
 fn each_filter_narrows_and_filters_combine() {
     let office = Office::kept();
     let all = office.count(&[]);

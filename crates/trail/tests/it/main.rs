@@ -4,11 +4,13 @@
 
 mod chain;
 mod crash;
+mod cursor;
 mod damage;
 mod eviction;
 mod follow;
 mod helpers;
 mod ledger;
+mod pruning;
 mod python;
 mod real;
 mod refusal;
