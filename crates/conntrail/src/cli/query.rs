@@ -158,7 +158,7 @@ fn keep_position(
     }
     // What went to a file must not be lost by a power cut that the cursor survives. Pipes and
     // terminals cannot be synced, and say so.
-    let _ = rustix::fs::fdatasync(&*out.get_ref());
+    let _ = rustix::fs::fdatasync(out.get_ref());
     *saved = answers.position();
     if let Some(cursor) = saved {
         cursor.save(cursor_file)?;
