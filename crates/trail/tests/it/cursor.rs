@@ -135,7 +135,7 @@ fn read_in_steps(reader_disk: &MemoryDisk, trail: &MemoryDisk) -> Option<()> {
     while let Some(item) = reader.next_item().unwrap() {
         let id = match item {
             Item::Record { id, .. } | Item::Unreadable { id, .. } => id,
-            other => panic!("{other:?}"),
+            other @ (Item::Damaged(_) | Item::Missing(_)) => panic!("{other:?}"),
         };
         let mut bytes = id.epoch.to_le_bytes().to_vec();
         bytes.extend(id.sequence.to_le_bytes());
