@@ -4,3 +4,12 @@
 #![forbid(unsafe_code)]
 
 pub mod dice;
+pub mod disk;
+pub mod frames;
+pub mod log;
+pub mod many;
+pub mod model;
+pub mod reading;
+mod recorder;
+pub mod run;
+mod source;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 ///
 /// Every call that changes something has a number, from 0, at which it can be made to fail.
 /// It is as forgetful as a disk may be: what was not synced may be there after a power cut, or
-/// not, or in part, in any order, and names are no better off than bytes.
+/// not, or in part, sector by sector, in any order, and names are no better off than bytes.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
     state: Arc<Mutex<State>>,
@@ -22,6 +22,8 @@ pub struct MemoryDisk {
 pub struct MemoryFile {
     disk: MemoryDisk,
     inode: usize,
+    /// Keeps the space of a file that has no name any more.
+    _handle: Arc<()>,
 }
 
 /// A lock of a [`MemoryDisk`]; ends when it is dropped.
@@ -52,6 +54,7 @@ struct Inode {
     bytes: Vec<u8>,
     durable: Vec<u8>,
     changes: Vec<Change>,
+    handle: Arc<()>,
 }
 
 #[derive(Clone, Debug)]
@@ -140,7 +143,7 @@ impl MemoryDisk {
     pub fn after_kill(&self) -> MemoryDisk {
         let state = self.state();
         let survived = State {
-            inodes: state.inodes.clone(),
+            inodes: state.inodes.iter().map(Inode::after_kill).collect(),
             dirs: state.dirs.clone(),
             names: state.names.clone(),
             durable_names: state.durable_names.clone(),
@@ -161,6 +164,20 @@ impl MemoryDisk {
             .map(|inode| state.inodes[*inode].bytes.clone())
     }
 
+    /// The length of a file in bytes.
+    pub fn length(&self, path: &Path) -> Option<u64> {
+        let state = self.state();
+        let inode = state.names.get(path)?;
+        Some(state.inodes[*inode].bytes.len() as u64)
+    }
+
+    /// Deletes a file, durably.
+    pub fn erase(&self, path: &Path) {
+        let mut state = self.state();
+        state.names.remove(path);
+        state.durable_names.remove(path);
+    }
+
     /// Puts a file there, durably, in place of what was there.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state();
@@ -169,16 +186,60 @@ impl MemoryDisk {
         state.inodes.push(Inode {
             bytes,
             durable,
-            changes: Vec::new(),
+            ..Inode::default()
         });
         state.names.insert(path.to_owned(), inode);
         state.durable_names.insert(path.to_owned(), inode);
         state.dirs.extend(path.parent().map(Path::to_owned));
     }
 
+    /// Whether the moment of the power cut has come.
+    pub fn is_out(&self) -> bool {
+        let state = self.state();
+        state.power_cut_at.is_some_and(|at| state.calls > at)
+    }
+
+    /// Changes bytes of a file that are safe on the disk, as a disk that rots does, and says
+    /// whether there were any.
+    pub fn rot(&self, path: &Path, at: Range<u64>, mut change: impl FnMut(&mut u8)) -> bool {
+        let mut state = self.state();
+        let Ok(inode) = state.find(path) else {
+            return false;
+        };
+        let inode = &mut state.inodes[inode];
+        let (from, to) = (at.start as usize, at.end as usize);
+        let is_there = to <= inode.durable.len().min(inode.bytes.len());
+        if is_there {
+            inode.durable[from..to].iter_mut().for_each(&mut change);
+            inode.bytes[from..to].copy_from_slice(&inode.durable[from..to]);
+        }
+        is_there
+    }
+
+    /// Bytes that are taken on a file system with blocks of `block_bytes`: whole blocks, one more
+    /// for each file, and those of deleted files for as long as somebody has them open.
+    pub fn used_bytes(&self, block_bytes: u64) -> u64 {
+        let state = self.state();
+        let named: BTreeSet<usize> = state.names.values().copied().collect();
+        let inodes = state.inodes.iter().enumerate();
+        let taken = inodes.filter(|(number, inode)| {
+            named.contains(number) || Arc::strong_count(&inode.handle) > 1
+        });
+        let blocks = taken.map(|(_, inode)| 1 + (inode.bytes.len() as u64).div_ceil(block_bytes));
+        blocks.sum::<u64>() * block_bytes
+    }
+
     /// The paths of all files.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.state().names.keys().cloned().collect()
+    }
+
+    fn handle(&self, state: &State, inode: usize) -> MemoryFile {
+        MemoryFile {
+            disk: self.clone(),
+            inode,
+            _handle: Arc::clone(&state.inodes[inode].handle),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -220,19 +281,27 @@ impl Inode {
         self.changes.push(change);
     }
 
+    /// Nobody has it open any more.
+    fn after_kill(&self) -> Inode {
+        Inode {
+            handle: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     fn after_power_cut(&self, dice: &mut Dice) -> Inode {
         let mut bytes = self.durable.clone();
         for change in &self.changes {
             match dice.below(3) {
                 0 => change.apply(&mut bytes),
-                1 => change.torn(dice).apply(&mut bytes),
+                1 => change.apply_torn(&mut bytes, dice),
                 _ => {}
             }
         }
         Inode {
             durable: bytes.clone(),
             bytes,
-            changes: Vec::new(),
+            ..Inode::default()
         }
     }
 }
@@ -249,13 +318,21 @@ impl Change {
         }
     }
 
-    fn torn(&self, dice: &mut Dice) -> Change {
-        match self {
-            Change::Truncate(length) => Change::Truncate(*length),
-            Change::Write(offset, bytes) => {
-                let length = dice.below(bytes.len() as u64 + 1) as usize;
-                Change::Write(*offset, bytes[..length].to_vec())
+    /// Each sector for itself: any may be missing, also one before others that are there.
+    fn apply_torn(&self, file: &mut Vec<u8>, dice: &mut Dice) {
+        let (offset, bytes) = match self {
+            Change::Truncate(_) => return self.apply(file),
+            Change::Write(offset, bytes) => (*offset as usize, bytes),
+        };
+        let mut from = 0;
+        while from < bytes.len() {
+            let to = bytes
+                .len()
+                .min(from + SECTOR_BYTES - (offset + from) % SECTOR_BYTES);
+            if dice.below(2) == 0 {
+                Change::Write((offset + from) as u64, bytes[from..to].to_vec()).apply(file);
             }
+            from = to;
         }
     }
 }
@@ -325,11 +402,7 @@ impl Disk for MemoryDisk {
         let mut state = self.state();
         let inode = state.find(path)?;
         state.opens += 1;
-        drop(state);
-        Ok(MemoryFile {
-            disk: self.clone(),
-            inode,
-        })
+        Ok(self.handle(&state, inode))
     }
 
     fn create(&self, path: &Path) -> io::Result<MemoryFile> {
@@ -347,10 +420,7 @@ impl Disk for MemoryDisk {
                 inode
             }
         };
-        Ok(MemoryFile {
-            disk: self.clone(),
-            inode,
-        })
+        Ok(self.handle(&state, inode))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -473,6 +543,9 @@ impl Drop for MemoryLock {
         self.disk.state().locks.remove(&self.path);
     }
 }
+
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
 
 /// Numbers that look random (SplitMix64) and are the same for the same seed.
 struct Dice(u64);
