@@ -6,6 +6,7 @@
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Context, TrailError};
 use crate::format::EPOCH_MAX;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The file with the latest epoch: its number in decimal digits.
@@ -21,19 +22,21 @@ impl EpochFile {
     }
 
     /// The latest epoch; zero when there was none, or when the file is damaged, in which case
-    /// the segments must tell.
-    pub(crate) fn read<D: Disk>(&self, disk: &D) -> u64 {
+    /// the segments must tell. `None` when there is a file that the device refuses to read.
+    pub(crate) fn read<D: Disk>(&self, disk: &D) -> Option<u64> {
         let mut bytes = [0; 32];
-        let count = disk
-            .open(&self.state.join(NAME))
-            .and_then(|file| file.read_at(&mut bytes, 0))
-            .unwrap_or(0);
+        let path = self.state.join(NAME);
+        let read = disk
+            .open(&path)
+            .and_then(|file| file.read_at(&mut bytes, 0));
+        let count = match read {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            Err(_) => return None,
+        };
         let text = std::str::from_utf8(&bytes[..count]).unwrap_or("");
-        text.trim_end()
-            .parse()
-            .ok()
-            .filter(|epoch| *epoch <= EPOCH_MAX)
-            .unwrap_or(0)
+        let epoch = text.trim_end().parse().ok();
+        Some(epoch.filter(|epoch| *epoch <= EPOCH_MAX).unwrap_or(0))
     }
 
     /// Makes `epoch` the latest one, durably.

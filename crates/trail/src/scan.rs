@@ -15,6 +15,8 @@ struct Window<F> {
     bytes: Vec<u8>,
     start: u64,
     bytes_read: u64,
+    /// Some block could not be read.
+    is_broken: bool,
 }
 
 impl<F: DiskFile> Window<F> {
@@ -71,7 +73,10 @@ impl<F: DiskFile> Window<F> {
                     break;
                 }
                 Ok(_) => {}
-                Err(_) => block.fill(0),
+                Err(_) => {
+                    block.fill(0);
+                    self.is_broken = true;
+                }
             }
             length += block.len();
             offset += block.len() as u64;
@@ -111,6 +116,7 @@ impl<F: DiskFile> Scanner<F> {
             bytes: Vec::new(),
             start: 0,
             bytes_read: 0,
+            is_broken: false,
         };
         Scanner {
             window,
@@ -147,6 +153,11 @@ impl<F: DiskFile> Scanner<F> {
 
     pub(crate) fn bytes_read(&self) -> u64 {
         self.window.bytes_read
+    }
+
+    /// Whether the device could not read something, which it may another time.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.window.is_broken
     }
 
     /// Lets the scanner go as far as `limit`; says whether that is news.

@@ -22,6 +22,10 @@ pub struct SegmentRange {
     pub last_sequence: Option<u64>,
 }
 
+/// A segment cannot be read now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unread;
+
 /// The segments that are not written any more.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stock {
@@ -36,6 +40,8 @@ pub(crate) struct Kept {
     pub(crate) dense: bool,
     /// When its last record was made, once somebody asked.
     pub(crate) latest: Option<Wall>,
+    /// How often it could not be read when it was to go.
+    pub(crate) refusals: u8,
 }
 
 impl Kept {
@@ -45,6 +51,7 @@ impl Kept {
             last_sequence,
             dense: false,
             latest: None,
+            refusals: 0,
         }
     }
 }
@@ -112,24 +119,32 @@ impl Stock {
     }
 
     /// The oldest segments of which all records were made before `wall`. A segment that tells no
-    /// time is as old as the one after it.
+    /// time is as old as the one after it; one that cannot be read now is asked again later.
     pub(crate) fn older_than<D: Disk>(
         &mut self,
         disk: &D,
         dir: &Path,
         wall: Wall,
     ) -> Vec<SegmentName> {
-        let mut old = Vec::new();
+        let mut passed = Vec::new();
+        let mut old = 0;
         for (name, kept) in &mut self.segments {
             if kept.latest.is_none() {
-                kept.latest = Some(latest(disk, dir, *name).unwrap_or(Wall(i64::MIN)));
+                match latest(disk, dir, *name) {
+                    Ok(latest) => kept.latest = Some(latest.unwrap_or(NO_TIME)),
+                    Err(Unread) => break,
+                }
             }
             if kept.latest >= Some(wall) {
                 break;
             }
-            old.push(*name);
+            passed.push(*name);
+            if kept.latest > Some(NO_TIME) {
+                old = passed.len();
+            }
         }
-        old
+        passed.truncate(old);
+        passed
     }
 
     /// The oldest segments, as many as must go to take `excess_bytes` away.
@@ -144,6 +159,33 @@ impl Stock {
             oldest.push(*name);
         }
         oldest
+    }
+
+    /// The records of a segment that is to go, by what is known of it and by its own frames; `None`
+    /// when it has none. A segment that cannot be read is asked [`REFUSALS_MAX`] times more: a
+    /// device may refuse once, and what is not declared must not go.
+    pub(crate) fn range_on_disk<D: Disk>(
+        &mut self,
+        disk: &D,
+        dir: &Path,
+        name: SegmentName,
+        current: Option<SegmentName>,
+    ) -> Result<Option<SegmentRange>, Unread> {
+        let mut range = self.range(name, current);
+        if range.last_sequence.is_none() {
+            let (last, is_all) = last_sequence(disk, dir, name);
+            if let Some(kept) = self.segments.get_mut(&name)
+                && !is_all
+                && kept.refusals < REFUSALS_MAX
+            {
+                kept.refusals += 1;
+                return Err(Unread);
+            }
+            // What is broken for good is declared as far as it is known.
+            let least = (!is_all).then_some(name.first_sequence);
+            range.last_sequence = last.max(least);
+        }
+        Ok(Some(range).filter(|range| range.last_sequence >= Some(range.first_sequence)))
     }
 
     /// Forgets the segments that are not in `there` any more, and says what they held.
@@ -177,12 +219,14 @@ impl Stock {
     pub(crate) fn latest_epoch<D: Disk>(&self, disk: &D, dir: &Path) -> u64 {
         let epochs = self.names().flat_map(|name| {
             let header =
-                open_segment(disk, dir, name).and_then(|mut scanner| match scanner.front() {
-                    SegmentFront::Header(header) => Some(header.name.epoch),
-                    SegmentFront::NewerFormat(_) | SegmentFront::Short | SegmentFront::Damaged => {
-                        None
-                    }
-                });
+                open_segment(disk, dir, name)
+                    .ok()
+                    .and_then(|mut scanner| match scanner.front() {
+                        SegmentFront::Header(header) => Some(header.name.epoch),
+                        SegmentFront::NewerFormat(_)
+                        | SegmentFront::Short
+                        | SegmentFront::Damaged => None,
+                    });
             [Some(name.epoch), header].into_iter().flatten()
         });
         epochs
@@ -203,9 +247,9 @@ impl Stock {
     ) -> Option<(PreviousEpoch, Option<Head>)> {
         let _ = disk.sync_dir(dir);
         self.names().rev().find_map(|name| {
-            let scanner = open_segment(disk, dir, name)?;
+            let mut scanner = open_segment(disk, dir, name).ok()?;
             let _ = scanner.file().sync();
-            let (header, last) = last_frame(scanner)?;
+            let (header, last) = last_frame(&mut scanner)?;
             let stopped =
                 |notice: &NoticeKind| matches!(notice, NoticeKind::RecorderStopped { .. });
             let previous = PreviousEpoch {
@@ -222,36 +266,55 @@ impl Stock {
     }
 }
 
-/// The last sequence in a segment, by its own frames; `None` when it has no frame.
-pub(crate) fn last_sequence<D: Disk>(disk: &D, dir: &Path, name: SegmentName) -> Option<u64> {
-    let (header, _) = last_frame(open_segment(disk, dir, name)?)?;
-    Some(header.last_sequence())
+/// The last sequence in a segment, by its own frames, as far as they can be read, and whether all
+/// of it can; `None` when it has no frame.
+fn last_sequence<D: Disk>(disk: &D, dir: &Path, name: SegmentName) -> (Option<u64>, bool) {
+    match open_segment(disk, dir, name) {
+        Ok(mut scanner) => {
+            let last = last_frame(&mut scanner);
+            let last = last.map(|(header, _)| header.last_sequence());
+            (last, !scanner.is_broken())
+        }
+        Err(error) => (None, error.kind() == ErrorKind::NotFound),
+    }
 }
 
 /// When the last record of a segment was made, by its frames; `None` when it has no frame.
-fn latest<D: Disk>(disk: &D, dir: &Path, name: SegmentName) -> Option<Wall> {
-    let mut scanner = open_segment(disk, dir, name)?;
+fn latest<D: Disk>(disk: &D, dir: &Path, name: SegmentName) -> Result<Option<Wall>, Unread> {
+    let mut scanner = match open_segment(disk, dir, name) {
+        Ok(scanner) => scanner,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(_) => return Err(Unread),
+    };
     scanner.front();
     let mut latest = None;
     while let Some(header) = scanner.next_header() {
         latest = latest.max(Some(Wall(header.wall_max_ns)));
         scanner.pass_unread(&header);
     }
-    latest
+    // What is broken for good must not keep all that is newer from ageing.
+    if latest.is_none() && scanner.is_broken() {
+        return Err(Unread);
+    }
+    Ok(latest)
 }
 
-fn open_segment<D: Disk>(disk: &D, dir: &Path, name: SegmentName) -> Option<Scanner<D::File>> {
-    let file = disk.open(&dir.join(name.to_string())).ok()?;
-    let length = file.length().ok()?;
+fn open_segment<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    name: SegmentName,
+) -> std::io::Result<Scanner<D::File>> {
+    let file = disk.open(&dir.join(name.to_string()))?;
+    let length = file.length()?;
     let mut scanner = Scanner::new(file, name);
     scanner.extend(length, true);
-    Some(scanner)
+    Ok(scanner)
 }
 
 /// The last valid frame and its last record, if that can be read.
 ///
 /// Only when the last frame's payload is damaged are those before it looked into.
-fn last_frame<F: DiskFile>(mut scanner: Scanner<F>) -> Option<(FrameHeader, Option<Record>)> {
+fn last_frame<F: DiskFile>(scanner: &mut Scanner<F>) -> Option<(FrameHeader, Option<Record>)> {
     let mut unpacker = Unpacker::new();
     scanner.front();
     let start = scanner.position();
@@ -270,7 +333,7 @@ fn last_frame<F: DiskFile>(mut scanner: Scanner<F>) -> Option<(FrameHeader, Opti
 }
 
 fn last_good_frame<F: DiskFile>(
-    mut scanner: Scanner<F>,
+    scanner: &mut Scanner<F>,
     mut unpacker: Unpacker,
 ) -> Option<(FrameHeader, Option<Record>)> {
     let mut last = None;
@@ -286,3 +349,9 @@ fn last_good_frame<F: DiskFile>(
 fn last_record(unpacker: &Unpacker) -> Option<Record> {
     codec::decode(unpacker.record(unpacker.count().checked_sub(1)?)).ok()
 }
+
+/// The time of a segment that tells none.
+const NO_TIME: Wall = Wall(i64::MIN);
+
+/// A segment that is refused more often is taken for broken.
+const REFUSALS_MAX: u8 = 10;

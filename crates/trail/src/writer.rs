@@ -12,7 +12,7 @@ use crate::index::Remote;
 use crate::reader::{HEAD_NAME, HEAD_NEW_NAME};
 use crate::rewrite::{Progress, REWRITE_NAME, Rewrite, Unfit};
 use crate::signing::{Signatures, SigningKey};
-use crate::stock::{self, Kept, SegmentRange, Stock};
+use crate::stock::{Kept, SegmentRange, Stock, Unread};
 use crate::times::{self, Times, TimesFile};
 use record::{Device, Mono, PreviousEpoch, Record, RecordId, Stamp, Wall, codec};
 use std::io::ErrorKind;
@@ -856,12 +856,14 @@ impl<D: Disk> TrailWriter<D> {
         }
         for name in leaving {
             match self.range_on_disk(name) {
-                Some(range) => {
+                Ok(Some(range)) => {
                     self.planned.push(name);
                     self.news.evicting.push(range);
                 }
                 // There is no record in it, so nothing needs to be declared.
-                None => self.delete(name),
+                Ok(None) => self.delete(name),
+                // What it holds cannot be declared now, so it stays.
+                Err(Unread) => {}
             }
         }
         self.planned_until = self.batch.next_sequence() - 1 + self.news.evicting.len() as u64;
@@ -896,14 +898,10 @@ impl<D: Disk> TrailWriter<D> {
         (self.stock.bytes() + current).saturating_sub(self.options.quota_bytes)
     }
 
-    fn range_on_disk(&self, name: SegmentName) -> Option<SegmentRange> {
+    fn range_on_disk(&mut self, name: SegmentName) -> Result<Option<SegmentRange>, Unread> {
         let current = self.current.as_ref().map(|current| current.name);
-        let mut range = self.stock.range(name, current);
-        if range.last_sequence.is_none() {
-            let last = stock::last_sequence(&self.disk, &self.places.segments, name);
-            range.last_sequence = Some(last?);
-        }
-        Some(range).filter(|range| range.last_sequence >= Some(range.first_sequence))
+        self.stock
+            .range_on_disk(&self.disk, &self.places.segments, name, current)
     }
 }
 
@@ -942,9 +940,10 @@ impl Places {
         stock: &Stock,
     ) -> Result<(u64, Option<PreviousEpoch>, Option<chain::Head>), TrailError> {
         let file = EpochFile::new(&self.state);
-        let latest = file
-            .read(disk)
-            .max(stock.latest_epoch(disk, &self.segments));
+        let known = stock.latest_epoch(disk, &self.segments);
+        // What a device refuses to read now may name an epoch of which nothing else is left.
+        let unread = (known + UNREAD_EPOCHS).min(EPOCH_MAX - 1).max(known);
+        let latest = file.read(disk).map_or(unread, |epoch| epoch.max(known));
         if latest >= EPOCH_MAX {
             return Err(TrailError::EpochsExhausted {
                 path: self.segments.clone(),
@@ -989,3 +988,6 @@ const STEP_NS_MIN: u128 = 60_000_000_000;
 
 /// How often a segment may vanish within one flush before that is an error.
 const VANISHED_ATTEMPTS: u32 = 3;
+
+/// How many starts may have left nothing behind but their number.
+const UNREAD_EPOCHS: u64 = 1_000;

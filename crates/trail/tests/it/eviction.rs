@@ -158,3 +158,54 @@ fn what_others_delete_is_told() {
     assert_eq!(found.ids(), ids(1, (1..first_gone).chain([31])));
     assert_eq!(found.declared_lost(), 31 - first_gone);
 }
+
+/// A trail with one segment of an epoch that is over, and a writer that has to evict it soon.
+fn about_to_evict(disk: &MemoryDisk) -> Writer {
+    let mut before = open(disk, small_segments()).unwrap();
+    write_groups(&mut before, 1, 2, 1);
+    drop(before);
+    let options = WriterOptions {
+        quota_bytes: 800,
+        ..options()
+    };
+    open(disk, options).unwrap()
+}
+
+/// What of the epoch that is over will go, after one more record.
+fn evicted_of_the_first(writer: &mut Writer, sequence: u64) -> Option<SegmentRange> {
+    append(writer, sequence, sequence);
+    let evicting = writer.flush(at(sequence)).unwrap().evicting;
+    evicting.into_iter().find(|range| range.epoch == 1)
+}
+
+#[test]
+fn what_cannot_be_read_for_a_moment_does_not_go_undeclared() {
+    let disk = MemoryDisk::new();
+    let mut writer = about_to_evict(&disk);
+    let oldest = segments(&disk).remove(0);
+    disk.break_blocks(&oldest, 0..1 << 20);
+    for sequence in 1..=5 {
+        assert_eq!(evicted_of_the_first(&mut writer, sequence), None);
+        assert!(segments(&disk).contains(&oldest));
+    }
+    disk.break_blocks(&oldest, 0..0);
+    let told = (6..=8).find_map(|it| evicted_of_the_first(&mut writer, it));
+    let range = SegmentRange {
+        epoch: 1,
+        first_sequence: 1,
+        last_sequence: Some(2),
+    };
+    assert_eq!(told, Some(range));
+}
+
+#[test]
+fn what_can_never_be_read_goes_at_last_and_is_declared() {
+    let disk = MemoryDisk::new();
+    let mut writer = about_to_evict(&disk);
+    let oldest = segments(&disk).remove(0);
+    disk.break_blocks(&oldest, 0..1 << 20);
+    let told = (1..=30).find_map(|it| evicted_of_the_first(&mut writer, it));
+    assert_eq!(told.expect("it must not stay").first_sequence, 1);
+    assert_eq!(evicted_of_the_first(&mut writer, 31), None);
+    assert!(!segments(&disk).contains(&oldest));
+}

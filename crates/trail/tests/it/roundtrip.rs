@@ -155,7 +155,13 @@ fn no_epoch_comes_twice_even_if_all_is_deleted() {
         42,
         "an id of 41 may have been seen"
     );
+    disk.break_blocks(&state.join("epoch"), 0..8);
+    assert!(
+        open(&disk, options()).unwrap().epoch() > 900,
+        "more than a few may have left nothing but their number"
+    );
     disk.put(&state.join("epoch"), b"99999999\n");
+    disk.break_blocks(&state.join("epoch"), 0..0);
     assert!(matches!(
         open(&disk, options()),
         Err(TrailError::EpochsExhausted { .. })
