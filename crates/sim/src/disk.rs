@@ -39,8 +39,9 @@ pub struct Weather {
     spell: Option<(Fault, u64)>,
     /// How many more calls that read a calm disk may get.
     patience: u64,
-    /// Faults that happened, by kind.
-    pub faults: Faults,
+    faults: Faults,
+    /// The writer told readers of what was not safe.
+    early: Option<String>,
     log: Log,
 }
 
@@ -99,6 +100,7 @@ impl SimDisk {
             spell: None,
             patience: 0,
             faults: Faults::default(),
+            early: None,
             log,
         };
         SimDisk {
@@ -150,6 +152,29 @@ impl SimDisk {
     /// What went wrong so far.
     pub fn faults(&self) -> Faults {
         self.weather.borrow().faults
+    }
+
+    /// The first time that the writer told readers of bytes that were not synced, in words.
+    pub fn told_early(&self) -> Option<String> {
+        self.weather.borrow().early.clone()
+    }
+
+    /// Whoever tells readers how far they may read must have synced it.
+    fn watch_head(&self, bytes: &[u8]) {
+        let number = |at: usize| {
+            let field = bytes[at..at + 8].try_into();
+            u64::from_le_bytes(field.expect("eight bytes are eight bytes"))
+        };
+        if bytes.len() != HEAD_BYTES || !bytes.starts_with(HEAD_MAGIC) || number(24) == 0 {
+            return;
+        }
+        let name = format!("trail/e{:08}-s{:012}.trail", number(8), number(16));
+        let safe = self.memory.durable_length(&Path::new(STATE).join(&name));
+        if safe < number(24) {
+            let told = number(24);
+            let early = format!("{told} bytes of {name} are published, {safe} are synced");
+            self.weather.borrow_mut().early.get_or_insert(early);
+        }
     }
 
     /// Flips one bit of a file at rest; false when there is no such byte.
@@ -324,6 +349,7 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.watch_head(bytes);
         if let Err(error) = self.disk.pass(Fault::Write, "writing", None) {
             let part = bytes.len() as u64;
             let part = self.disk.weather.borrow_mut().dice.below(part + 1);
@@ -368,6 +394,12 @@ pub fn segments(memory: &MemoryDisk) -> Vec<PathBuf> {
     paths.retain(|path| path.extension().is_some_and(|it| it == "trail"));
     paths
 }
+
+/// Where the recorder keeps everything.
+pub const STATE: &str = "/state";
+
+const HEAD_BYTES: usize = 64;
+const HEAD_MAGIC: &[u8] = b"\x89CTHEAD\n";
 
 /// Small, as everything here is.
 const BLOCK_BYTES: u64 = 512;

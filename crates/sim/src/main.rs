@@ -34,6 +34,9 @@ struct Arguments {
     /// Stop at the first seed that fails.
     #[arg(long)]
     until_failure: bool,
+    /// Print a line only: how many failed, of how many, and the first with what was wrong.
+    #[arg(long)]
+    brief: bool,
 }
 
 fn main() -> ExitCode {
@@ -72,6 +75,13 @@ fn many(arguments: &Arguments) -> ExitCode {
         threads: arguments.threads,
         until_failure: arguments.until_failure,
     });
+    if arguments.brief {
+        let (failed, all) = (summary.failures.len(), summary.seeds);
+        let first = summary.failures.first();
+        let first = first.map_or(String::new(), |(seed, what)| format!("{seed}\t{what}"));
+        println!("{failed}\t{all}\t{first}");
+        return ExitCode::SUCCESS;
+    }
     print!("{}", summary.table());
     for (seed, failure) in summary.failures.iter().take(SHOWN_MAX) {
         println!("seed {seed}: {failure}");

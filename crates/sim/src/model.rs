@@ -15,6 +15,8 @@ pub struct Model {
     pub was_damaged: bool,
     /// Whole segments were deleted by other hands than the writer's.
     pub was_robbed: bool,
+    /// A writer could not read at its start what was there, so what it says of it may be wrong.
+    pub was_misread: bool,
 }
 
 /// What is known of one epoch.
@@ -68,34 +70,38 @@ impl Model {
         misread: bool,
     ) -> Result<(), String> {
         let latest = self.epochs.last_key_value().map_or(0, |(epoch, _)| *epoch);
-        if epoch <= latest {
+        let left_nothing = self.epochs.get(&latest).is_some_and(|it| it.durable == 0);
+        if epoch <= latest && !(misread && left_nothing) {
             return Err(format!("epoch {epoch} is issued twice, {latest} was"));
         }
+        self.was_misread |= misread;
         if !misread {
             self.check_previous(previous)?;
         }
         if let Some(previous) = previous
             && let Some(before) = self.epochs.get_mut(&previous.epoch)
         {
-            before.last = Some(previous.last_sequence);
+            let count = before.records.len() as u64;
+            before.last = Some(if misread {
+                count
+            } else {
+                previous.last_sequence
+            });
         }
         self.epochs.insert(epoch, Epoch::default());
         Ok(())
     }
 
     fn check_previous(&self, previous: Option<PreviousEpoch>) -> Result<(), String> {
-        let Some((latest, _)) = self.epochs.last_key_value() else {
-            return match previous {
+        let Some(previous) = previous else {
+            return match self.epochs.last_key_value() {
                 None => Ok(()),
-                Some(_) => Err(format!("{previous:?} is named, but nothing was before")),
+                Some((latest, _)) => Err(format!("no epoch before is named, but {latest} was")),
             };
         };
-        let Some(previous) = previous else {
-            return Err(format!("no epoch before is named, but {latest} was"));
-        };
-        let Some(epoch) = self.epochs.get(&previous.epoch) else {
-            return Err(format!("{previous:?} was never"));
-        };
+        // A start that failed may have taken a number, and no more.
+        let never = Epoch::default();
+        let epoch = self.epochs.get(&previous.epoch).unwrap_or(&never);
         if previous.last_sequence > epoch.records.len() as u64 {
             return Err(format!("{previous:?} names a record that was never made"));
         }
@@ -195,9 +201,9 @@ impl Model {
         self.epochs.entry(epoch).or_default().distrusted = true;
     }
 
-    /// Every sync worked, so that what is named as synced is.
+    /// Every sync worked, and every read at a start, so that what is named as synced is.
     pub fn is_trusted(&self) -> bool {
-        !self.epochs.values().any(|epoch| epoch.distrusted)
+        !self.was_misread && !self.epochs.values().any(|epoch| epoch.distrusted)
     }
 
     /// These may be gone from now on.
@@ -233,9 +239,19 @@ impl Model {
     }
 
     /// The last record that a reader may show; later ones are not synced, or known not to be.
-    pub fn last_visible(&self, epoch: u64) -> u64 {
-        let epoch = self.epochs.get(&epoch);
-        epoch.map_or(0, |epoch| epoch.last.unwrap_or(epoch.durable))
+    pub fn last_visible(&self, number: u64) -> u64 {
+        let epoch = self.epochs.get(&number);
+        let all = |epoch: &Epoch| epoch.records.len() as u64;
+        epoch.map_or(0, |epoch| match epoch.last {
+            _ if self.was_misread && !self.is_latest(number) => all(epoch),
+            Some(last) => last,
+            None => epoch.durable,
+        })
+    }
+
+    fn is_latest(&self, number: u64) -> bool {
+        let latest = self.epochs.last_key_value();
+        latest.is_some_and(|(latest, _)| *latest == number)
     }
 
     /// All that must be there, in order.

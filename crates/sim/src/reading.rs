@@ -1,7 +1,7 @@
 //! Readers: what they may show, what they must show, and that they end.
 
 use crate::dice::Dice;
-use crate::disk::SimDisk;
+use crate::disk::{STATE, SimDisk};
 use crate::log::Log;
 use crate::model::{Appended, Found, Model, around};
 use record::{RecordId, codec};
@@ -91,7 +91,7 @@ pub fn ask(disk: &SimDisk, model: &Model, trust: Trust, dice: &mut Dice) -> Resu
     let mut options = ReadOptions::default();
     match dice.below(3) {
         0 => options.after = Some(id),
-        1 => options.wall = Some(around(record.at.wall, 1 << dice.below(36))),
+        1 => options.wall = Some(around(record.at.wall, (1 << dice.below(36)) - 1)),
         _ => {
             options.remote = record.remote.map(|address| RemoteNetwork {
                 address,
@@ -222,6 +222,11 @@ impl Follower {
         Ok(())
     }
 
+    /// The last record that it saw.
+    pub fn cursor(&self) -> Option<RecordId> {
+        self.cursor
+    }
+
     /// The machine or the reader was started again; the cursor is all that it keeps.
     pub fn restart(&mut self) {
         self.reader = None;
@@ -247,9 +252,6 @@ impl Follower {
         }
     }
 }
-
-/// Where the recorder keeps everything.
-pub const STATE: &str = "/state";
 
 /// So many calls of the disk no reader needs for trails as small as these.
 pub const PATIENCE_CALLS: u64 = 20_000;

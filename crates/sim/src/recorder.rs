@@ -1,7 +1,6 @@
 //! The recorder, wired as `conntraild` wires it: flow table into trail, one process' life.
 
-use crate::disk::SimDisk;
-use crate::reading::STATE;
+use crate::disk::{STATE, SimDisk};
 use crate::run::{Setting, World};
 use flow::{Event, FlowTable, Output, Want};
 use record::{
@@ -41,7 +40,7 @@ impl Recorder {
         let trail = TrailWriter::open_on(disk.clone(), Path::new(STATE), options, now)?;
         let (epoch, previous) = (trail.epoch(), trail.previous());
         let recorder = Recorder {
-            table: FlowTable::new(setting.table, epoch, now),
+            table: FlowTable::new(setting.shape.config(), epoch, now),
             trail,
             epoch,
             start: now,
@@ -146,7 +145,13 @@ impl Recorder {
             Ok(flushed) => (flushed.durable, true),
             Err(error) => {
                 world.log.note(|| format!("not closed in order: {error}"));
-                (before, false)
+                let is_saved = matches!(&error, TrailError::Io { path, .. }
+                    if path.file_name().is_some_and(|name| name == "head"));
+                let all = RecordId {
+                    epoch,
+                    sequence: world.model.count(epoch),
+                };
+                (if is_saved { Some(all) } else { before }, false)
             }
         })
     }
@@ -206,7 +211,7 @@ impl Recorder {
                 world.counts.dropped += 1;
             }
         }
-        if self.trail.pending_bytes() > self.pending_max_bytes {
+        if self.trail.pending_bytes() > self.pending_max_bytes + FRAME_OVERHEAD_BYTES {
             let bytes = self.trail.pending_bytes();
             return Err(format!(
                 "{bytes} bytes wait, {} may",
@@ -226,6 +231,13 @@ impl Recorder {
             world.model.distrust(self.epoch);
         }
         world.model.sync(self.trail.durable())?;
+        if let Some(early) = world.disk.told_early() {
+            return Err(early);
+        }
+        let durable = self.trail.durable();
+        world
+            .log
+            .note(|| format!("flushed at {now:?}, {durable:?} is synced"));
         if world.disk.memory().is_out() {
             return Ok(());
         }
@@ -313,6 +325,9 @@ fn evicted(range: SegmentRange) -> NoticeKind {
         last_sequence: range.last_sequence.unwrap_or(range.first_sequence),
     }
 }
+
+/// What a frame takes beside its records.
+const FRAME_OVERHEAD_BYTES: usize = 1 << 10;
 
 /// Headers of segments, and frames that compress badly.
 const SLACK_BYTES: u64 = 4 << 10;

@@ -2,14 +2,14 @@
 //! ends in its own way, with readers at any moment, and what must be true checked all along.
 
 use crate::dice::Dice;
-use crate::disk::{self, Faults, Rates, SimDisk};
+use crate::disk::{self, Faults, Rates, STATE, SimDisk};
 use crate::frames::frames;
 use crate::log::Log;
+use crate::machine::{Machine, Shape};
 use crate::model::{Excuse, Model};
-use crate::reading::{self, Follower, PATIENCE_CALLS, STATE, Trust};
+use crate::reading::{self, Follower, PATIENCE_CALLS, Trust};
 use crate::recorder::Recorder;
-use crate::source::Machine;
-use record::{Stamp, StopReason, sample};
+use record::{PreviousEpoch, Stamp, StopReason, sample};
 use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -90,7 +90,8 @@ pub(crate) struct Setting {
     pub(crate) pending_max_bytes: usize,
     pub(crate) age_max_ns: Option<u64>,
     pub(crate) rewrite_bytes: u64,
-    pub(crate) table: flow::Config,
+    pub(crate) shape: Shape,
+    pub(crate) flush_bytes: usize,
     /// What may go wrong in this life; not everything does in every one, because one fault often
     /// hides another.
     pub(crate) writes_fail: bool,
@@ -173,7 +174,7 @@ impl World {
     fn live(&mut self, seed: u64) -> Result<(), String> {
         let setting = format!("{:?}", self.setting);
         self.log.note(|| setting);
-        let mut machine = Machine::new(seed);
+        let mut machine = Machine::new(seed, self.setting.shape);
         for _ in 0..1 + self.dice.below(EPOCHS_MAX) {
             let end = match self.start(&mut machine)? {
                 Some(recorder) => self.record(recorder, &mut machine)?,
@@ -215,7 +216,7 @@ impl World {
     fn begin(
         &mut self,
         mut recorder: Recorder,
-        previous: Option<record::PreviousEpoch>,
+        previous: Option<PreviousEpoch>,
         before: Faults,
         now: Stamp,
     ) -> Result<Recorder, String> {
@@ -306,7 +307,7 @@ impl World {
         let setting = &self.setting;
         let mut rate = |fails: bool| {
             let bad = fails && dice.one_in(2);
-            if bad { 2 + dice.size(7) } else { 0 }
+            if bad { 3 + dice.size(7) } else { 0 }
         };
         let rates = Rates {
             write: rate(setting.writes_fail),
@@ -403,7 +404,7 @@ impl World {
         };
         self.counts.readers += 1;
         match self.dice.below(4) {
-            0 => self.follower.follow(&self.disk, &self.model, trust)?,
+            0 => self.follow(trust)?,
             1 => reading::ask(&self.disk, &self.model, trust, &mut self.dice)?,
             2 if trust == Trust::Exact => {
                 reading::read_everything(&self.disk, false, &self.model)?;
@@ -415,6 +416,13 @@ impl World {
             _ => self.verify(trust, false)?,
         }
         self.follower.fold(&self.log);
+        Ok(())
+    }
+
+    fn follow(&mut self, trust: Trust) -> Result<(), String> {
+        self.follower.follow(&self.disk, &self.model, trust)?;
+        let cursor = self.follower.cursor();
+        self.log.note(|| format!("followed up to {cursor:?}"));
         Ok(())
     }
 
@@ -438,7 +446,8 @@ impl World {
             return self.check_undeclared(&report);
         }
         self.check_undeclared(&report)?;
-        if self.model.is_trusted() && !report.looks_untouched() {
+        let is_trusted = self.model.is_trusted();
+        if is_trusted && !report.looks_untouched() {
             return Err(format!("nobody changed anything, but: {:?}", report.chain));
         }
         Ok(())
@@ -528,6 +537,7 @@ impl World {
 
 impl Setting {
     fn new(dice: &mut Dice) -> Setting {
+        let shape = dice.pick(Shape::ALL);
         let segment_bytes = 2_000 + dice.below(8_000);
         Setting {
             quota_bytes: segment_bytes * (4 + dice.below(10)),
@@ -539,13 +549,8 @@ impl Setting {
             } else {
                 256 + dice.below(8_000)
             },
-            table: flow::Config {
-                flows_max: 8 + dice.below(200) as usize,
-                processes_max: 64,
-                update_interval_ns: 5_000_000_000,
-                ledger_interval_ns: 30_000_000_000,
-                ..flow::Config::default()
-            },
+            shape,
+            flush_bytes: 300 + dice.below(8_000) as usize,
             writes_fail: dice.one_in(3),
             syncs_fail: dice.one_in(3),
             names_fail: dice.one_in(3),
@@ -564,7 +569,7 @@ impl Setting {
             pending_max_bytes: self.pending_max_bytes,
             age_max_ns: self.age_max_ns,
             rewrite_bytes: self.rewrite_bytes,
-            flush_bytes: 8 << 10,
+            flush_bytes: self.flush_bytes,
             ..WriterOptions::new(sample::device(), self.quota_bytes)
         }
     }

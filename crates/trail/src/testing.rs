@@ -171,6 +171,13 @@ impl MemoryDisk {
         Some(state.inodes[*inode].bytes.len() as u64)
     }
 
+    /// How many bytes of a file a power cut leaves there for certain, as far as its name does.
+    pub fn durable_length(&self, path: &Path) -> u64 {
+        let state = self.state();
+        let inode = state.durable_names.get(path);
+        inode.map_or(0, |inode| state.inodes[*inode].durable.len() as u64)
+    }
+
     /// Deletes a file, durably.
     pub fn erase(&self, path: &Path) {
         let mut state = self.state();
