@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alone;
+pub mod books;
 pub mod dice;
 pub mod disk;
 pub mod frames;
