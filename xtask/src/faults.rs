@@ -92,14 +92,19 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
 
 /// The list, checked: enough of them, each name once.
 pub(crate) fn load(root: &Path) -> Result<Vec<Fault>> {
-    let path = root.join(LIST);
+    load_list(root, LIST, FAULTS_MIN)
+}
+
+/// Another such list, checked alike.
+pub(crate) fn load_list(root: &Path, list: &str, count_min: usize) -> Result<Vec<Fault>> {
+    let path = root.join(list);
     let text =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let faults = parse(&text).with_context(|| format!("in {LIST}"))?;
+    let faults = parse(&text).with_context(|| format!("in {list}"))?;
     let count = faults.len();
     ensure!(
-        count >= FAULTS_MIN,
-        "{LIST} has {count} faults, at least {FAULTS_MIN} belong there"
+        count >= count_min,
+        "{list} has {count} faults, at least {count_min} belong there"
     );
     Ok(faults)
 }
@@ -110,7 +115,7 @@ pub(crate) fn plant_all(
     faults: &[Fault],
     mut each: impl FnMut(&Fault, &Noticed),
 ) -> Result<()> {
-    let garden = Garden::lay_out(workspace)?;
+    let garden = Garden::lay_out(workspace, "faults")?;
     let started = Instant::now();
     garden.must_be_healthy(faults)?;
     println!(
@@ -154,15 +159,16 @@ impl Noticed {
 }
 
 /// A copy of the tree, and the folder that its builds share.
-struct Garden {
+pub(crate) struct Garden {
     tree: PathBuf,
     target: PathBuf,
     log: PathBuf,
 }
 
 impl Garden {
-    fn lay_out(workspace: &Workspace) -> Result<Garden> {
-        let tools = workspace.tools("faults")?;
+    /// A copy in the folder `name` of the tools, next to its builds.
+    pub(crate) fn lay_out(workspace: &Workspace, name: &str) -> Result<Garden> {
+        let tools = workspace.tools(name)?;
         let tree = tools.join("tree");
         workspace.copy_sources(&tree)?;
         Ok(Garden {
@@ -189,14 +195,29 @@ impl Garden {
         Ok(())
     }
 
-    fn plant(&self, fault: &Fault) -> Result<Noticed> {
+    /// The copy.
+    pub(crate) fn tree(&self) -> &Path {
+        &self.tree
+    }
+
+    /// Where the copy is built.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Does something while the fault is in the copy.
+    pub(crate) fn with<T>(&self, fault: &Fault, act: impl FnOnce() -> Result<T>) -> Result<T> {
         let path = self.tree.join(&fault.file);
         let healthy = fs::read_to_string(&path)
             .with_context(|| format!("{}: cannot read {}", fault.name, fault.file))?;
         fs::write(&path, fault.put_into(&healthy)?)?;
-        let noticed = self.test_until_noticed(fault);
+        let done = act();
         fs::write(&path, healthy)?;
-        noticed
+        done
+    }
+
+    fn plant(&self, fault: &Fault) -> Result<Noticed> {
+        self.with(fault, || self.test_until_noticed(fault))
     }
 
     /// The second program is built and run only when the first noticed nothing.
@@ -285,7 +306,7 @@ impl Fault {
         let count = healthy.matches(&self.find).count();
         ensure!(
             count == 1,
-            "{}: its text occurs {count} times in {}, it must occur once; mend {LIST}",
+            "{}: its text occurs {count} times in {}, it must occur once; mend the list",
             self.name,
             self.file
         );

@@ -20,6 +20,7 @@ mod parity;
 mod process;
 mod recorder;
 mod run;
+mod sim;
 mod test;
 mod tidy;
 mod workspace;
@@ -56,6 +57,8 @@ enum Task {
     Bpf(bpf::Options),
     /// Make the app for macOS, its package and its profiles, signed, on any machine.
     Bundle(Box<bundle::Options>),
+    /// Simulate machines, disks that fail and recorders that crash, seed by seed.
+    Sim(sim::Options),
     /// Measure what recording costs.
     Bench(bench::Options),
     /// Record the demo office again, on the real kernel.
@@ -91,6 +94,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Parity => parity::run(&workspace),
         Task::Bpf(options) => bpf::run(&workspace, &options),
         Task::Bundle(options) => bundle::run(&workspace, &options),
+        Task::Sim(options) => sim::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),
         Task::Demo(options) => demo::run(&workspace, &options),
         Task::Macos(options) => macos::run(&workspace, &options),

@@ -15,3 +15,4 @@ pub mod model;
 pub mod reading;
 mod recorder;
 pub mod run;
+mod told;

@@ -2,6 +2,7 @@
 
 use crate::disk::{STATE, SimDisk};
 use crate::run::{Setting, World};
+use crate::told::Told;
 use flow::{Event, FlowTable, Output, Want};
 use record::{
     LossCause, LossStage, LostKind, Mono, Notice, NoticeKind, PreviousEpoch, Record, RecordId,
@@ -14,9 +15,12 @@ use trail::{Flushed, SegmentRange, TrailError, TrailWriter};
 /// A recorder that is running.
 pub(crate) struct Recorder {
     table: FlowTable,
+    told: Told,
     trail: TrailWriter<SimDisk>,
     epoch: u64,
     start: Stamp,
+    /// Up to here the table did what was due.
+    caught_up: Mono,
     pending_max_bytes: usize,
     /// Names of users that somebody still looks up.
     late_names: Vec<(Mono, u32, Option<Arc<str>>)>,
@@ -41,9 +45,11 @@ impl Recorder {
         let (epoch, previous) = (trail.epoch(), trail.previous());
         let recorder = Recorder {
             table: FlowTable::new(setting.shape.config(), epoch, now),
+            told: Told::default(),
             trail,
             epoch,
             start: now,
+            caught_up: now.mono,
             pending_max_bytes,
             late_names: Vec::new(),
             dropped: 0,
@@ -86,12 +92,26 @@ impl Recorder {
         world: &mut World,
     ) -> Result<(), String> {
         world.counts.events += 1;
+        self.catch_up(now, world)?;
         self.table.handle(event, now.mono);
         self.drain(now, world)
     }
 
+    /// Lets the table do what was due until now, each thing when it was.
+    fn catch_up(&mut self, now: Stamp, world: &mut World) -> Result<(), String> {
+        while self.table.poll_timeout() <= now.mono {
+            let due = self.table.poll_timeout().max(self.caught_up);
+            self.caught_up = due;
+            self.table.handle_timeout(due);
+            self.drain(now, world)?;
+        }
+        self.caught_up = now.mono;
+        Ok(())
+    }
+
     /// What `conntraild` does between two batches of events.
     pub(crate) fn do_what_is_due(&mut self, now: Stamp, world: &mut World) -> Result<(), String> {
+        self.catch_up(now, world)?;
         while let Some(at) = self
             .late_names
             .iter()
@@ -99,10 +119,6 @@ impl Recorder {
         {
             let (_, uid, name) = self.late_names.swap_remove(at);
             self.handle(Event::UserNamed { uid, name }, now, world)?;
-        }
-        if now.mono >= self.table.poll_timeout() {
-            self.table.handle_timeout(now.mono);
-            self.drain(now, world)?;
         }
         if self.trail.should_flush(now.mono) {
             self.flush(now, world)?;
@@ -130,10 +146,7 @@ impl Recorder {
         self.drain(now, world)?;
         self.flush(now, world)?;
         let tally = self.table.tally();
-        let ended = tally.closes_recorded + tally.closes_dropped + tally.closes_lost;
-        if tally.closes_made != ended {
-            return Err(format!("the books do not balance: {tally:?}"));
-        }
+        self.told.finish(tally, &self.table.counters())?;
         self.notice(NoticeKind::RecorderStopped { reason, tally }, now, world)?;
         let (epoch, before) = (self.epoch, self.trail.durable());
         let syncs = world.disk.faults().syncs;
@@ -160,6 +173,7 @@ impl Recorder {
         while let Some(output) = self.table.poll_output() {
             match output {
                 Output::Record(record) => {
+                    self.told.record(&record)?;
                     self.append(&record, now.mono, world)?;
                 }
                 Output::Want(Want::UserName { uid }) => self.ask_for_name(uid, now, world)?,

@@ -10,6 +10,7 @@ use crate::fuzz;
 use crate::install::{self, Missing};
 use crate::macos;
 use crate::process;
+use crate::sim;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use std::env;
@@ -40,7 +41,7 @@ pub(crate) enum Need {
     Macos,
     /// The signed app and its package, as `cargo xtask bundle` makes them.
     Bundle,
-    /// The examples of the macOS sensor, optimized.
+    /// The examples of the macOS sensor and the simulator, optimized.
     Release,
     /// The targets of the crate `fuzz`, instrumented, with libFuzzer.
     Fuzzer,
@@ -190,7 +191,11 @@ fn apple() -> Result<Variables, Missing> {
 
 fn release(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
     let examples = build_sensor_examples(workspace)?;
-    Ok(Ok(vec![("CONNTRAIL_SENSOR_EXAMPLES", examples.into())]))
+    let simulator = sim::build(&workspace.root, &workspace.target)?;
+    Ok(Ok(vec![
+        ("CONNTRAIL_SENSOR_EXAMPLES", examples.into()),
+        ("CONNTRAIL_SIM", simulator.into()),
+    ]))
 }
 
 fn fuzzer(workspace: &Workspace) -> Result<Result<Variables, Missing>> {

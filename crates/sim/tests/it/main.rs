@@ -1,3 +1,4 @@
 //! The simulator at work.
 
 mod flow;
+mod lives;
