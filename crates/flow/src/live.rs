@@ -269,6 +269,12 @@ impl Flow {
         self.established = self.established.or(opened.established);
     }
 
+    /// Whether `tuple` names another remote address, so that it is not this flow's.
+    pub(crate) fn goes_elsewhere(&self, tuple: &Tuple) -> bool {
+        let both = self.tuple.remote.address.zip(tuple.remote.address);
+        both.is_some_and(|(its, other)| its != other)
+    }
+
     /// Whether packets pass on it that belong to no connection.
     pub(crate) fn is_datagrams(&self) -> bool {
         self.tuple.protocol != Protocol::Tcp

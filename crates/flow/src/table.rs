@@ -501,12 +501,14 @@ impl FlowTable {
     fn opened(&mut self, opened: Opened, now: Mono) {
         let key = opened.key;
         if let Some(slot) = self.flows.slot(key) {
-            let its = self.flows.at(slot).map(|it| (it.origin, it.at));
-            let (origin, at) = its.unwrap_or((opened.origin, opened.at));
-            if is_same_flow(origin, opened.origin) || opened.at == at {
+            let is_its = |flow: &Flow| {
+                let is_same = is_same_flow(flow.origin, opened.origin) || opened.at == flow.at;
+                is_same && !flow.goes_elsewhere(&opened.tuple)
+            };
+            if self.flows.at(slot).is_some_and(is_its) {
                 return self.seen_again(&opened, now);
             }
-            if opened.at < at {
+            if self.flows.at(slot).is_some_and(|it| opened.at < it.at) {
                 // The flow before this one, told of late.
                 self.counters.strays += 1;
                 return;
@@ -1051,6 +1053,23 @@ mod tests {
         let records = connections(&mut table);
         assert_eq!(records[0].origin, Origin::Live);
         assert_eq!(records[0].phase, Phase::Close(refused));
+    }
+
+    #[test]
+    fn a_key_that_comes_back_to_another_address_is_another_flow_though_no_beginning_was_seen() {
+        let mut table = table();
+        let inferred = Opened {
+            origin: Origin::Inferred,
+            ..opened(1, 2_000)
+        };
+        table.handle(Event::Opened(inferred), Mono(2_000));
+        let mut elsewhere = opened(1, 2_500);
+        elsewhere.tuple.remote.address = Some([192, 0, 2, 77].into());
+        table.handle(Event::Opened(elsewhere), Mono(2_500));
+        let records = connections(&mut table);
+        assert_eq!(outcome(&records[1]), Some(Outcome::Superseded));
+        assert_eq!(records[2].remote, elsewhere.tuple.remote);
+        assert_ne!(records[0].id, records[2].id);
     }
 
     // facts: flow-id-comes-back
