@@ -536,6 +536,10 @@ impl FlowTable {
         let is_summed = before.is_none() && self.is_beyond_limit(owner, opened.origin, now);
         let mut flow = self.new_flow(opened);
         flow.is_summed = is_summed;
+        // However late it is told of, its first update comes after its open; and whatever moment
+        // the sensor says, it is as old as any other when it is silent from now on.
+        flow.last_record = now;
+        flow.last_seen = now;
         if let Some(before) = before {
             flow.totals = before.totals;
             flow.before = Some(Box::new(before));
@@ -1315,6 +1319,17 @@ mod tests {
                 .count(),
             2
         );
+    }
+
+    #[test]
+    fn an_update_of_a_flow_that_is_told_of_late_comes_after_its_open() {
+        let mut table = FlowTable::new(Config::default(), 3, START);
+        let late = Mono(2_000 + 400 * SECOND_NS);
+        table.handle(Event::Opened(opened(1, 2_000)), late);
+        table.handle(updated(1, bytes(5, 6, ByteQuality::SoFar)), late);
+        assert_eq!(connections(&mut table), []);
+        table.handle_timeout(table.poll_timeout());
+        assert_eq!(connections(&mut table)[0].phase, Phase::Open);
     }
 
     #[test]

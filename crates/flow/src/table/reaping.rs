@@ -563,6 +563,36 @@ mod tests {
     }
 
     #[test]
+    fn a_close_that_comes_after_the_sweep_tells_what_comes_on_top() {
+        let mut table = quick(Config::default());
+        table.handle(Event::Opened(opened(1, 2_000)), Mono(2_000));
+        table.handle(updated(1, bytes(10, 100, SO_FAR)), Mono(2_100));
+        let swept = Event::Swept {
+            before: Mono(2_500),
+            alive: Vec::new(),
+        };
+        table.handle(swept, Mono(2_600));
+        let last = bytes(30, 100, ByteQuality::Exact);
+        table.handle(close_of(1, last), Mono(3_000));
+        let told = connections(&mut table);
+        let whole: Vec<_> = told.iter().filter(|it| outcome(it).is_some()).collect();
+        assert_eq!(whole[0].traffic, bytes(10, 100, AT_LEAST));
+        assert_eq!(whole[1].traffic, bytes(20, 0, AT_LEAST));
+        assert_eq!(table.tally().closes_made, 1);
+    }
+
+    #[test]
+    fn a_flow_of_a_moment_that_is_still_to_come_grows_old_like_any_other() {
+        let mut table = quick(Config {
+            age_max_ns: 80 * SECOND_NS,
+            ..Config::default()
+        });
+        table.handle(Event::Opened(opened(1, u64::MAX)), Mono(2_000));
+        let told = run_until(&mut table, 100 * SECOND_NS);
+        assert_eq!(closes(&told), [(1, Outcome::AgedOut, 2_000)]);
+    }
+
+    #[test]
     fn a_late_close_with_nothing_new_is_counted_and_gives_no_record() {
         let mut table = evicted_one();
         let before = table.tally().closes_made;
