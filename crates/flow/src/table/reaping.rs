@@ -359,6 +359,7 @@ fn may_be_heard_of(outcome: Outcome) -> bool {
         | Outcome::AgedOut
         | Outcome::Idle
         | Outcome::ProcessGone
+        | Outcome::Reaped
         | Outcome::Unwatched => true,
         Outcome::Closed
         | Outcome::Reset
@@ -367,7 +368,6 @@ fn may_be_heard_of(outcome: Outcome) -> bool {
         | Outcome::Unreachable
         | Outcome::Aborted
         | Outcome::Failed
-        | Outcome::Reaped
         | Outcome::Superseded
         | Outcome::Unknown => false,
     }
