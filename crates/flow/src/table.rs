@@ -515,7 +515,7 @@ impl FlowTable {
             }
             self.let_go(slot, Outcome::Superseded, opened.at);
         } else if let Some(ended) = self.ended.get(key) {
-            if opened.at < ended.at {
+            if opened.at <= ended.at {
                 self.counters.strays += 1;
                 return;
             }
@@ -1754,12 +1754,13 @@ mod tests {
         };
         table.handle(Event::Closed(close), Mono(3_000));
         table.handle(Event::Opened(opened(1, 2_900)), Mono(3_100));
+        table.handle(Event::Opened(opened(1, 3_000)), Mono(3_100));
         let late = bytes(5, 4, ByteQuality::SoFar);
         table.handle(reported(1, 3_100, late), Mono(3_100));
         let records = connections(&mut table);
         assert_eq!(records.len(), 1);
         let counters = table.counters();
-        assert_eq!((counters.live, counters.strays), (0, 2));
+        assert_eq!((counters.live, counters.strays), (0, 3));
         table.handle(Event::Opened(opened(1, 3_200)), Mono(3_200));
         assert_eq!(table.counters().live, 1, "a key that comes back is a flow");
     }
