@@ -13,12 +13,13 @@ use flow::{Closed, Config, Counters, Event, FlowKey, Opened};
 use notices::Notices;
 use people::People;
 use record::{
-    Connection, LostKind, Mono, Origin, Outcome, Phase, ProcessKey, Protocol, Record, Stamp, Tally,
+    ByteQuality, Connection, LostKind, Mono, Origin, Outcome, Phase, ProcessKey, Protocol, Record,
+    Stamp, Tally,
 };
 use series::{Series, counts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use story::{Story, is_forced};
+use story::{Ends, Story, is_forced};
 
 /// The books of one epoch.
 #[derive(Debug)]
@@ -34,11 +35,17 @@ pub struct Books {
     current: BTreeMap<FlowKey, IpAddr>,
     /// Stories that are open.
     open: BTreeSet<IpAddr>,
+    /// Processes that are gone.
+    gone: BTreeSet<ProcessKey>,
+    /// Outcomes that sensors told of.
+    outcomes: BTreeSet<Outcome>,
     events: u64,
     closes_told: u64,
     closes_lost: u64,
     closes: u64,
     forced_closes: u64,
+    /// The same, as the table counts it.
+    given_up: u64,
     connection_records: u64,
     notice_records: u64,
 }
@@ -65,11 +72,14 @@ impl Books {
             stories: BTreeMap::new(),
             current: BTreeMap::new(),
             open: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            outcomes: BTreeSet::new(),
             events: 0,
             closes_told: 0,
             closes_lost: 0,
             closes: 0,
             forced_closes: 0,
+            given_up: 0,
             connection_records: 0,
             notice_records: 0,
         }
@@ -84,6 +94,9 @@ impl Books {
             Event::Opened(opened) => self.opened(opened, now),
             Event::Updated { key, traffic, flow } => {
                 self.updated(*key, counts(traffic), flow.as_ref(), now);
+                if let Some(story) = self.story_of(*key) {
+                    story.is_called_exact |= traffic.quality == ByteQuality::Exact;
+                }
             }
             Event::Closed(closed) => self.closed(closed, now),
             Event::Attributed { key, owner } => {
@@ -165,7 +178,8 @@ impl Books {
     ///
     /// # Errors
     /// What is out of bounds, or was counted otherwise, in words.
-    pub fn counters(&self, counters: &Counters) -> Result<(), String> {
+    pub fn counters(&mut self, counters: &Counters) -> Result<(), String> {
+        self.given_up = given_up(counters);
         let waiting_max = (self.config.flows_max as u64 / 8).max(1);
         let processes_max = self.config.processes_max.max(5) as u64;
         let is_right = counters.events == self.events
@@ -232,18 +246,17 @@ impl Books {
         if is_other {
             self.take_over(opened, address);
         }
-        let horizon = self.horizon();
-        let ends = self.ends();
+        let (ends, horizon, waits) = self.age();
         let story = self.story(address, opened.key);
         story.seen(opened, now);
-        story.age(ends, horizon);
+        story.age(ends, horizon, waits);
         let is_live = opened.origin == Origin::Live;
         if story.is_open && is_live {
             story.may.superseded = true;
             // Nobody can say whether it was told twice or began twice.
             story.is_tangled = true;
         }
-        if !story.is_open && story.ended_at.is_none_or(|ended| opened.at >= ended) {
+        if !story.is_open && story.ended_at.is_none_or(|ended| opened.at > ended) {
             // A beginning that is told again after the flow was given up is another flow's.
             story.is_tangled |= is_live && story.closes > 0;
             story.open(opened.at, now);
@@ -254,14 +267,16 @@ impl Books {
     /// A key is told with another address than before. Only a beginning that was seen makes clear
     /// what that means.
     fn take_over(&mut self, opened: &Opened, address: IpAddr) {
+        let (ends, horizon, waits) = self.age();
         let before = self.current.insert(opened.key, address);
         let Some(before) = before.and_then(|before| self.stories.get_mut(&before)) else {
             return;
         };
-        let has_ended = before.ended_at.is_some_and(|ended| opened.at >= ended);
+        let has_ended = before.ended_at.is_some_and(|ended| opened.at > ended);
         let is_clear =
             has_ended && !before.is_open || opened.origin == Origin::Live && before.is_open;
         before.may.superseded = true;
+        before.age(ends, horizon, waits);
         let was_tangled = before.is_tangled;
         if is_clear && !was_tangled {
             before.is_open = false;
@@ -287,9 +302,9 @@ impl Books {
             return self.tangle(key);
         };
         self.meet(key, address);
-        let (ends, horizon) = (self.ends(), self.horizon());
+        let (ends, horizon, waits) = self.age();
         let story = self.story(address, key);
-        story.age(ends, horizon);
+        story.age(ends, horizon, waits);
         story.seen(opened, now);
         let brings_news = story.is_news(told);
         if brings_news || story.records == 0 && story.closings.is_empty() {
@@ -303,6 +318,7 @@ impl Books {
 
     fn closed(&mut self, closed: &Closed, now: Mono) {
         self.closes_told += 1;
+        self.outcomes.insert(closed.ending.outcome);
         if let Some(owner) = &closed.owner {
             self.people.name(owner);
         }
@@ -310,12 +326,11 @@ impl Books {
             return self.tangle(closed.key);
         };
         self.meet(closed.key, address);
-        let (ends, horizon) = (self.ends(), self.horizon());
+        let (ends, horizon, waits) = self.age();
         let story = self.story(address, closed.key);
-        story.age(ends, horizon);
+        story.age(ends, horizon, waits);
         story.closed(closed);
         story.heard_of = story.heard_of.max(now);
-        story.ended_number = Some(ends);
         self.open.remove(&address);
     }
 
@@ -356,11 +371,8 @@ impl Books {
     }
 
     fn gone(&mut self, keys: &[ProcessKey], now: Mono) {
+        self.gone.extend(keys);
         for story in self.stories.values_mut() {
-            let is_owner = |key: &ProcessKey| story.is_owned_by(*key);
-            if keys.iter().any(is_owner) {
-                story.may.gone = true;
-            }
             let only = story.only_owner();
             if story.is_open && only.is_some_and(|only| keys.contains(&only)) {
                 story.gone_since = story.gone_since.or(Some(now));
@@ -415,7 +427,6 @@ impl Books {
             .entry(id.ordinal)
             .or_default()
             .record(connection)?;
-        let ends = self.ends();
         if let Phase::Close(ending) = connection.phase {
             self.closes += 1;
             self.forced_closes += u64::from(is_forced(ending.outcome));
@@ -434,11 +445,12 @@ impl Books {
         story.record(connection)?;
         if let Phase::Close(ending) = connection.phase {
             if is_forced(ending.outcome) {
-                story.is_open = false;
                 self.open.remove(&address);
             }
-            story.ended_number = Some(ends);
-            story.check_name(connection)?;
+            let none_is_evicted = self.current.len() < self.config.flows_max;
+            if self.config.identity_wait_ns == 0 || none_is_evicted {
+                story.check_name(connection)?;
+            }
         }
         Ok(())
     }
@@ -450,6 +462,7 @@ impl Books {
                 self.config.datagram_idle_ns > 0 && connection.protocol != Protocol::Tcp
             }
             Outcome::AgedOut => self.config.age_max_ns > 0,
+            Outcome::ProcessGone => self.owner_is_gone(connection),
             Outcome::Closed
             | Outcome::Reset
             | Outcome::Refused
@@ -459,30 +472,26 @@ impl Books {
             | Outcome::Failed
             | Outcome::Reaped
             | Outcome::Unknown
-            | Outcome::ProcessGone
             | Outcome::Superseded
             | Outcome::Unwatched => true,
         };
         // A sensor may say of a flow whatever it likes.
-        match is_right || self.closes_told > 0 && self.is_told(outcome, connection) {
+        match is_right || self.outcomes.contains(&outcome) {
             true => Ok(()),
             false => Err(format!("{outcome:?} is not for this table to say")),
         }
     }
 
-    fn is_told(&self, outcome: Outcome, connection: &Connection) -> bool {
-        let story = connection
-            .remote
-            .address
-            .and_then(|it| self.stories.get(&it));
-        story.is_none_or(|story| story.closings.iter().any(|it| it.ending.outcome == outcome))
+    fn owner_is_gone(&self, connection: &Connection) -> bool {
+        let owner = connection.process.as_ref();
+        owner.is_some_and(|owner| self.gone.contains(&owner.key))
     }
 }
 
 /// What must be done in time.
 impl Books {
     fn check_in_time(&self, story: &Story, now: Mono) -> Result<(), String> {
-        if !story.is_plain() {
+        if !story.is_plain() || !story.is_open {
             return Ok(());
         }
         let Config {
@@ -524,18 +533,30 @@ impl Books {
         }
     }
 
-    /// Flows that ended or were given up so far.
-    fn ends(&self) -> u64 {
-        self.closes_told + self.forced_closes
-    }
-
-    /// How many ends later the table may have forgotten a flow. Some ends are not known yet where
-    /// records wait.
-    fn horizon(&self) -> u64 {
-        let remembered = self.config.flows_max as u64 / 8;
-        match self.config.identity_wait_ns {
-            0 => remembered,
-            _ => remembered / 2,
+    /// Flows that ended or were given up so far. The table may have given up some whose records
+    /// wait.
+    fn ends(&self) -> Ends {
+        Ends {
+            told: self.closes_told,
+            given_up: self.forced_closes.max(self.given_up),
         }
     }
+
+    /// How many flows ended, after how many more the table may have forgotten one, and whether
+    /// records wait.
+    fn age(&self) -> (Ends, u64, bool) {
+        let remembered = self.config.flows_max as u64 / 8;
+        (self.ends(), remembered, self.config.identity_wait_ns > 0)
+    }
+}
+
+/// Flows whose end nobody saw.
+fn given_up(counters: &Counters) -> u64 {
+    counters.reaped
+        + counters.evicted
+        + counters.superseded
+        + counters.process_gone
+        + counters.aged_out
+        + counters.idle
+        + counters.unwatched
 }

@@ -147,6 +147,11 @@ impl Machine {
         self.history.connections.values()
     }
 
+    /// Since when the sensor watches, if it does.
+    pub fn watched_since(&self) -> Option<Mono> {
+        self.sensor.watching_since
+    }
+
     /// The processes that were ever told of or had connections, by their keys.
     pub fn process(&self, key: record::ProcessKey) -> Option<&TrueProcess> {
         self.history.processes.get(&key)
@@ -229,5 +234,47 @@ impl Machine {
     /// The recorder hears it at once, whatever else is wrong.
     fn hear(&mut self, event: Event) {
         self.plan(0, Action::Deliver(Box::new(event)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::Origin;
+
+    fn happenings(machine: &mut Machine, count: usize) -> Vec<Happening> {
+        (0..count).map(|_| machine.next()).collect()
+    }
+
+    #[test]
+    fn a_seed_is_a_history() {
+        for shape in Shape::ALL {
+            let [one, same, other] =
+                [3, 3, 4].map(|seed| happenings(&mut Machine::new(seed, *shape), 500));
+            assert_eq!(one, same);
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn the_monotonic_clock_never_goes_back_and_the_wall_clock_does() {
+        let told = happenings(&mut Machine::new(1, Shape::OFFICE), 20_000);
+        let mut pairs = told.iter().zip(&told[1..]);
+        assert!(pairs.clone().all(|(one, next)| one.at.mono <= next.at.mono));
+        assert!(pairs.any(|(one, next)| next.at.wall < one.at.wall));
+    }
+
+    #[test]
+    fn after_a_restart_the_sensor_introduces_itself_and_finds_what_is_there() {
+        let mut machine = Machine::new(5, Shape::SERVER.faithful());
+        happenings(&mut machine, 3_000);
+        let open = machine.truth().filter(|it| it.closed.is_none()).count();
+        machine.restart();
+        let told = happenings(&mut machine, 3_000);
+        let first = told.iter().find_map(|it| it.event.as_ref());
+        assert!(matches!(first, Some(Event::SensorStarted { .. })));
+        let is_found = |it: &&Happening| matches!(&it.event, Some(Event::Opened(opened)) if opened.origin == Origin::Snapshot);
+        let found = told.iter().filter(is_found).count();
+        assert!(open > 0 && found == open, "{found} of {open} were found");
     }
 }

@@ -18,8 +18,6 @@ pub(super) struct Story {
     pub(super) key: FlowKey,
     /// It was told of under several keys, or its key was told with other addresses.
     pub(super) is_tangled: bool,
-    /// So much happened since it ended that the table may have forgotten it.
-    pub(super) is_forgotten: bool,
     /// It was opened, and nothing told or recorded since has ended it.
     pub(super) is_open: bool,
     /// When it was opened, by the clock of the table, and by the sensor's.
@@ -30,8 +28,11 @@ pub(super) struct Story {
     pub(super) closes: u64,
     /// A close must be recorded by then, beside so many.
     pub(super) must_close: Option<(Mono, u64)>,
-    /// Ends of flows when this one ended.
-    pub(super) ended_number: Option<u64>,
+    /// The ends of other flows when this one closed, and when it was last heard of.
+    at_close: Option<Ends>,
+    when_heard: Option<Ends>,
+    /// Its ids that have records and no close.
+    unclosed: BTreeSet<u64>,
     pub(super) ended_at: Option<Mono>,
     natural_closes: u64,
     forced_closes: u64,
@@ -48,10 +49,23 @@ pub(super) struct Story {
     owners: BTreeSet<ProcessKey>,
     names: Vec<Hostname>,
     name_while_open: Option<Hostname>,
+    /// What it was when the only close was told.
+    name_at_close: Option<Hostname>,
     pub(super) may: Reasons,
     /// Since when its process is gone.
     pub(super) gone_since: Option<Mono>,
     pub(super) is_datagrams: bool,
+    /// Somebody said of what lives that its count is exact.
+    pub(super) is_called_exact: bool,
+}
+
+/// Flows that ended so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    /// Whose close was told.
+    pub(super) told: u64,
+    /// Whose end nobody saw.
+    pub(super) given_up: u64,
 }
 
 /// What was told that justifies a close that nobody saw.
@@ -60,7 +74,6 @@ pub(super) struct Reasons {
     pub(super) swept: bool,
     pub(super) unwatched: bool,
     pub(super) superseded: bool,
-    pub(super) gone: bool,
 }
 
 impl Story {
@@ -68,7 +81,6 @@ impl Story {
         Story {
             key,
             is_tangled: false,
-            is_forgotten: false,
             is_open: false,
             opened_now: Mono(0),
             opened_at: Mono(0),
@@ -76,7 +88,9 @@ impl Story {
             records: 0,
             closes: 0,
             must_close: None,
-            ended_number: None,
+            at_close: None,
+            when_heard: None,
+            unclosed: BTreeSet::new(),
             ended_at: None,
             natural_closes: 0,
             forced_closes: 0,
@@ -90,15 +104,17 @@ impl Story {
             owners: BTreeSet::new(),
             names: Vec::new(),
             name_while_open: None,
+            name_at_close: None,
             may: Reasons::default(),
             gone_since: None,
             is_datagrams: false,
+            is_called_exact: false,
         }
     }
 
     /// Whether everything can be asked of it.
     pub(super) fn is_plain(&self) -> bool {
-        !self.is_tangled && !self.is_forgotten
+        !self.is_tangled
     }
 
     /// The earliest moment that was told of it.
@@ -111,10 +127,17 @@ impl Story {
         told.into_iter().zip(self.any).any(|(told, any)| told > any)
     }
 
-    /// So many flows ended by now; beyond `horizon` later ones it may be forgotten.
-    pub(super) fn age(&mut self, ends: u64, horizon: u64) {
-        let ended = self.ended_number.unwrap_or(ends);
-        self.is_forgotten |= ends - ended >= horizon;
+    /// So many flows ended by now. Beyond `horizon` later ones the table may have forgotten this
+    /// one, and what is told of it again begins anew. Where records wait, nobody knows yet that it
+    /// was given up.
+    pub(super) fn age(&mut self, ends: Ends, horizon: u64, records_wait: bool) {
+        let closed = self
+            .at_close
+            .is_some_and(|it| ends.told - it.told >= horizon);
+        let may_be_given_up = records_wait || self.forced_closes > 0;
+        let heard = self.when_heard.replace(ends).filter(|_| may_be_given_up);
+        let given_up = heard.is_some_and(|it| ends.given_up - it.given_up >= horizon);
+        self.is_tangled |= closed || given_up;
     }
 
     /// Its only close has the name that was told while it was open.
@@ -142,6 +165,7 @@ impl Story {
             self.opened_now = now;
             self.opened_at = at;
             self.name_while_open = None;
+            self.gone_since = None;
         }
     }
 
@@ -149,10 +173,6 @@ impl Story {
         if let Some(owner) = owner {
             self.owners.insert(owner.process);
         }
-    }
-
-    pub(super) fn is_owned_by(&self, key: ProcessKey) -> bool {
-        self.owners.contains(&key)
     }
 
     pub(super) fn only_owner(&self) -> Option<ProcessKey> {
@@ -185,6 +205,9 @@ impl Story {
         self.began.insert(closed.opened);
         self.owned(closed.owner.as_ref());
         self.totals(counts(&closed.traffic), true);
+        let name = self.name_while_open.take().filter(|_| self.is_open);
+        self.at_close = self.when_heard;
+        self.name_at_close = name.filter(|_| self.closings.is_empty());
         self.closings.push(*closed);
         self.ended_at = Some(self.ended_at.map_or(closed.at, |at| at.max(closed.at)));
         self.is_open = false;
@@ -192,8 +215,14 @@ impl Story {
 
     pub(super) fn record(&mut self, connection: &Connection) -> Result<(), String> {
         self.records += 1;
-        if let Phase::Close(_) = connection.phase {
+        if let Phase::Close(ending) = connection.phase {
             self.closes += 1;
+            self.unclosed.remove(&connection.id.ordinal);
+            if is_forced(ending.outcome) {
+                self.is_open = false;
+            }
+        } else {
+            self.unclosed.insert(connection.id.ordinal);
         }
         if self.is_tangled {
             return Ok(());
@@ -227,11 +256,8 @@ impl Story {
     }
 
     fn check_not_too_much(&self, connection: &Connection) -> Result<(), String> {
-        if connection.traffic.quality == ByteQuality::Exact {
-            let told = |it: &Closed| it.traffic.quality == ByteQuality::Exact;
-            if !self.closings.iter().any(told) && self.forced_closes == 0 {
-                return Err("the count of what lives cannot be exact".to_owned());
-            }
+        if connection.traffic.quality == ByteQuality::Exact && !self.is_called_exact {
+            return Err("the count of what lives cannot be exact".to_owned());
         }
         at_most(counts(&connection.traffic), self.any)
     }
@@ -247,10 +273,7 @@ impl Story {
             true => self.forced(connection, ending.outcome)?,
             false => self.natural(connection, ending)?,
         }
-        match self.is_forgotten {
-            true => Ok(()),
-            false => at_most(self.summed, self.any),
-        }
+        at_most(self.summed, self.any)
     }
 
     fn tells(&self, connection: &Connection, ending: Ending) -> bool {
@@ -267,8 +290,18 @@ impl Story {
             Outcome::Reaped => self.may.swept,
             Outcome::Unwatched => self.may.unwatched,
             Outcome::Superseded => self.may.superseded,
-            Outcome::ProcessGone => self.may.gone,
-            _ => true,
+            Outcome::Evicted
+            | Outcome::Idle
+            | Outcome::AgedOut
+            | Outcome::ProcessGone
+            | Outcome::Closed
+            | Outcome::Reset
+            | Outcome::Refused
+            | Outcome::TimedOut
+            | Outcome::Unreachable
+            | Outcome::Aborted
+            | Outcome::Failed
+            | Outcome::Unknown => true,
         };
         match is_justified {
             true => Ok(()),
@@ -285,7 +318,7 @@ impl Story {
             return Err("nobody told of this close".to_owned());
         };
         let distinct: BTreeSet<Mono> = self.closings.iter().map(|it| it.at).collect();
-        if self.natural_closes > distinct.len() as u64 && !self.is_forgotten {
+        if self.natural_closes > distinct.len() as u64 {
             return Err(format!("{} closes of {distinct:?}", self.natural_closes));
         }
         if connection.traffic.quality == ByteQuality::Exact {
@@ -324,7 +357,7 @@ impl Story {
         if !self.closings.is_empty() && natural == 0 {
             return Err("its close was told and never recorded".to_owned());
         }
-        if self.is_open || self.is_forgotten || self.closes == 0 {
+        if self.is_open || self.closes == 0 || !self.unclosed.is_empty() {
             return Ok(());
         }
         let mut least = self.sure;
@@ -336,8 +369,8 @@ impl Story {
 
     /// The name that its only close must have.
     fn name_due(&self) -> Option<&Hostname> {
-        let is_simple = !self.is_tangled && self.forced_closes == 0 && !self.is_forgotten;
-        self.name_while_open.as_ref().filter(|_| is_simple)
+        let is_simple = !self.is_tangled && self.forced_closes == 0;
+        self.name_at_close.as_ref().filter(|_| is_simple)
     }
 }
 

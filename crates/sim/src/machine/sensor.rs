@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What the sensor remembers.
 #[derive(Debug, Default)]
 pub(super) struct Sensor {
-    is_watching: bool,
+    pub(super) watching_since: Option<Mono>,
     introduced: BTreeSet<ProcessKey>,
     /// What it will declare lost.
     lost: BTreeMap<LostKind, u64>,
@@ -28,7 +28,7 @@ impl Machine {
     /// The sensor starts, and looks at what is there. That takes a while, in which it is told of
     /// more already.
     pub(super) fn watch(&mut self) {
-        self.sensor.is_watching = true;
+        self.sensor.watching_since = Some(self.now);
         let sensor = self.sensor_kind();
         let limits = vec!["it is simulated".to_owned()];
         self.hear(Event::SensorStarted { sensor, limits });
@@ -47,7 +47,7 @@ impl Machine {
     }
 
     pub(super) fn tell_opened(&mut self, number: u64) {
-        if !self.sensor.is_watching {
+        if self.sensor.watching_since.is_none() {
             return;
         }
         let connection = self.history.connections[&number];
@@ -105,7 +105,7 @@ impl Machine {
 
     pub(super) fn tell_closed(&mut self, number: u64) {
         let connection = self.history.connections[&number];
-        if connection.outcome == Outcome::Refused && self.sensor.is_watching {
+        if connection.outcome == Outcome::Refused && self.sensor.watching_since.is_some() {
             self.introduce(connection.process);
             self.count(&connection.tuple);
         }
@@ -141,7 +141,7 @@ impl Machine {
         let again_ns = (2_000 * self.shape.gap_ns).clamp(SECOND_NS / 2, 30 * SECOND_NS);
         self.plan(again_ns, Action::Beat);
         self.plan(again_ns / 3, Action::Pass);
-        if !self.sensor.is_watching {
+        if self.sensor.watching_since.is_none() {
             return;
         }
         self.wall_ahead_ns += self.dice.below(200_000) as i64 - 100_000;
@@ -218,7 +218,7 @@ impl Machine {
     }
 
     fn tell_after(&mut self, delay_ns: u64, event: Event, what: LostKind) {
-        if !self.sensor.is_watching {
+        if self.sensor.watching_since.is_none() {
             return;
         }
         let faults = self.shape.faults;
