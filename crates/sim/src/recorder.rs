@@ -1,5 +1,6 @@
 //! The recorder, wired as `conntraild` wires it: flow table into trail, one process' life.
 
+use crate::books::Books;
 use crate::disk::{STATE, SimDisk};
 use crate::run::{Setting, World};
 use crate::told::Told;
@@ -15,6 +16,7 @@ use trail::{Flushed, SegmentRange, TrailError, TrailWriter};
 /// A recorder that is running.
 pub(crate) struct Recorder {
     table: FlowTable,
+    books: Books,
     told: Told,
     trail: TrailWriter<SimDisk>,
     epoch: u64,
@@ -45,6 +47,7 @@ impl Recorder {
         let (epoch, previous) = (trail.epoch(), trail.previous());
         let recorder = Recorder {
             table: FlowTable::new(setting.shape.config(), epoch, now),
+            books: Books::new(setting.shape.config(), epoch, now),
             told: Told::default(),
             trail,
             epoch,
@@ -93,8 +96,10 @@ impl Recorder {
     ) -> Result<(), String> {
         world.counts.events += 1;
         self.catch_up(now, world)?;
+        self.books.event(&event, now.mono);
         self.table.handle(event, now.mono);
-        self.drain(now, world)
+        self.drain(now, world)?;
+        self.books.counters(&self.table.counters())
     }
 
     /// Lets the table do what was due until now, each thing when it was.
@@ -104,6 +109,7 @@ impl Recorder {
             self.caught_up = due;
             self.table.handle_timeout(due);
             self.drain(now, world)?;
+            self.books.timeout(due, self.table.poll_timeout())?;
         }
         self.caught_up = now.mono;
         Ok(())
@@ -146,6 +152,7 @@ impl Recorder {
         self.drain(now, world)?;
         self.flush(now, world)?;
         let tally = self.table.tally();
+        self.books.finish(tally)?;
         self.told.finish(tally, &self.table.counters())?;
         self.notice(NoticeKind::RecorderStopped { reason, tally }, now, world)?;
         let (epoch, before) = (self.epoch, self.trail.durable());
@@ -173,6 +180,7 @@ impl Recorder {
         while let Some(output) = self.table.poll_output() {
             match output {
                 Output::Record(record) => {
+                    self.books.record(&record)?;
                     self.told.record(&record)?;
                     self.append(&record, now.mono, world)?;
                 }
