@@ -457,7 +457,7 @@ impl Books {
 
     fn check_right_to(&self, outcome: Outcome, connection: &Connection) -> Result<(), String> {
         let is_right = match outcome {
-            Outcome::Evicted => self.series.len() as u64 >= self.config.flows_max.min(2) as u64,
+            Outcome::Evicted => self.current.len() >= self.config.flows_max.min(2),
             Outcome::Idle => {
                 self.config.datagram_idle_ns > 0 && connection.protocol != Protocol::Tcp
             }
