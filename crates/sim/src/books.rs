@@ -39,6 +39,8 @@ pub struct Books {
     gone: BTreeSet<ProcessKey>,
     /// Outcomes that sensors told of.
     outcomes: BTreeSet<Outcome>,
+    /// Closes that were told or recorded without an address.
+    ends_nowhere: u64,
     events: u64,
     closes_told: u64,
     closes_lost: u64,
@@ -74,6 +76,7 @@ impl Books {
             open: BTreeSet::new(),
             gone: BTreeSet::new(),
             outcomes: BTreeSet::new(),
+            ends_nowhere: 0,
             events: 0,
             closes_told: 0,
             closes_lost: 0,
@@ -163,12 +166,11 @@ impl Books {
                 "called at {now:?}, it wants to be called at {next:?}"
             ));
         }
-        let open = self
-            .open
-            .iter()
-            .map(|address| (address, &self.stories[address]));
-        for (address, story) in open {
-            self.check_in_time(story, now)
+        for address in &self.open {
+            let Some(story) = self.stories.get_mut(address) else {
+                continue;
+            };
+            check_in_time(&self.config, story, now)
                 .map_err(|reason| format!("{address} at {now:?}: {reason}: {story:?}"))?;
         }
         Ok(())
@@ -218,7 +220,8 @@ impl Books {
                 self.closes, self.closes_lost
             ));
         }
-        let most = self.closes_told + self.forced_closes;
+        let ends = self.stories.values().map(Story::ends_max);
+        let most = self.ends_nowhere + ends.sum::<u64>();
         if tally.closes_recorded > most {
             return Err(format!("{tally:?} where {most} ends were told or seen"));
         }
@@ -323,6 +326,7 @@ impl Books {
             self.people.name(owner);
         }
         let Some(address) = closed.tuple.remote.address else {
+            self.ends_nowhere += 1;
             return self.tangle(closed.key);
         };
         self.meet(closed.key, address);
@@ -436,21 +440,31 @@ impl Books {
         if self.series.len() as u64 - self.closes > live_max as u64 {
             return Err("more flows live than the table has room for".to_owned());
         }
-        let Some(address) = connection.remote.address else {
-            return Ok(());
-        };
+        match connection.remote.address {
+            Some(address) => self.connection_to(address, connection),
+            None => {
+                self.ends_nowhere += u64::from(matches!(connection.phase, Phase::Close(_)));
+                Ok(())
+            }
+        }
+    }
+
+    fn connection_to(&mut self, address: IpAddr, connection: &Connection) -> Result<(), String> {
         let Some(story) = self.stories.get_mut(&address) else {
             return Err("nobody told of this address".to_owned());
         };
         story.record(connection)?;
-        if let Phase::Close(ending) = connection.phase {
-            if is_forced(ending.outcome) {
-                self.open.remove(&address);
-            }
-            let none_is_evicted = self.current.len() < self.config.flows_max;
-            if self.config.identity_wait_ns == 0 || none_is_evicted {
-                story.check_name(connection)?;
-            }
+        let Phase::Close(ending) = connection.phase else {
+            return Ok(());
+        };
+        if is_forced(ending.outcome) {
+            self.open.remove(&address);
+            let limit_ns = silence_ns(&self.config, ending.outcome);
+            story.check_silence(connection.at.mono, limit_ns)?;
+        }
+        let none_is_evicted = self.current.len() < self.config.flows_max;
+        if self.config.identity_wait_ns == 0 || none_is_evicted {
+            story.check_name(connection)?;
         }
         Ok(())
     }
@@ -490,40 +504,6 @@ impl Books {
 
 /// What must be done in time.
 impl Books {
-    fn check_in_time(&self, story: &Story, now: Mono) -> Result<(), String> {
-        if !story.is_plain() || !story.is_open {
-            return Ok(());
-        }
-        let Config {
-            open_delay_ns,
-            identity_wait_ns,
-            gone_grace_ns,
-            age_max_ns,
-            datagram_idle_ns,
-            ..
-        } = self.config;
-        let told_by = story.opened_now.plus_ns(open_delay_ns + identity_wait_ns);
-        if story.records == 0 && told_by < now {
-            return Err("its open was not told in time".to_owned());
-        }
-        let late = |since: Mono, limit_ns: u64| {
-            let patience_ns = limit_ns + limit_ns / 8 + identity_wait_ns + 1;
-            since.plus_ns(patience_ns) < now
-        };
-        if age_max_ns > 0 && late(story.heard_of, age_max_ns) {
-            return Err("it should have aged out".to_owned());
-        }
-        let is_idle = datagram_idle_ns > 0 && story.is_datagrams;
-        if is_idle && late(story.heard_of, datagram_idle_ns) {
-            return Err("it should have been closed as idle".to_owned());
-        }
-        let since = story.gone_since.map(|since| since.max(story.heard_of));
-        if since.is_some_and(|since| late(since, gone_grace_ns)) {
-            return Err("its process is gone, and it lives".to_owned());
-        }
-        Books::check_closed(story, now)
-    }
-
     fn check_closed(story: &Story, now: Mono) -> Result<(), String> {
         match story.must_close {
             Some((due, closes)) if due < now && story.closes <= closes && story.is_plain() => {
@@ -547,6 +527,69 @@ impl Books {
     fn age(&self) -> (Ends, u64, bool) {
         let remembered = self.config.flows_max as u64 / 8;
         (self.ends(), remembered, self.config.identity_wait_ns > 0)
+    }
+}
+
+/// Whether what should be told of an open story by now is told, or has waited for no longer than
+/// records may.
+fn check_in_time(config: &Config, story: &mut Story, now: Mono) -> Result<(), String> {
+    if !story.is_plain() || !story.is_open {
+        return Ok(());
+    }
+    let told_by = story.opened_now.plus_ns(config.open_delay_ns);
+    let untold = story.records == 0 && told_by < now;
+    let reasons = [
+        untold.then_some("its open was not told in time"),
+        overstays(config, story, now),
+    ];
+    for (since, reason) in story.overdue.iter_mut().zip(reasons) {
+        let Some(reason) = reason else {
+            *since = None;
+            continue;
+        };
+        let first = *since.get_or_insert(now);
+        let wait_ns = config.identity_wait_ns;
+        if wait_ns == 0 || first.plus_ns(wait_ns) < now {
+            return Err(reason.to_owned());
+        }
+    }
+    Books::check_closed(story, now)
+}
+
+/// Why the flow should have been given up, if it should.
+fn overstays(config: &Config, story: &Story, now: Mono) -> Option<&'static str> {
+    let late = |since: Mono, limit_ns: u64| since.plus_ns(limit_ns + limit_ns / 8 + 1) < now;
+    let is_idle = config.datagram_idle_ns > 0 && story.is_datagrams;
+    let gone_since = story.gone_since.map(|since| since.max(story.heard_of));
+    if config.age_max_ns > 0 && late(story.heard_of, config.age_max_ns) {
+        Some("it should have aged out")
+    } else if is_idle && late(story.heard_of, config.datagram_idle_ns) {
+        Some("it should have been closed as idle")
+    } else if gone_since.is_some_and(|since| late(since, config.gone_grace_ns)) {
+        Some("its process is gone, and it lives")
+    } else {
+        None
+    }
+}
+
+/// How long a flow must be silent to be given up so; zero where that does not matter.
+fn silence_ns(config: &Config, outcome: Outcome) -> u64 {
+    match outcome {
+        Outcome::ProcessGone => config.gone_grace_ns,
+        Outcome::AgedOut => config.age_max_ns,
+        Outcome::Idle => config.datagram_idle_ns,
+        Outcome::Closed
+        | Outcome::Reset
+        | Outcome::Refused
+        | Outcome::TimedOut
+        | Outcome::Unreachable
+        | Outcome::Aborted
+        | Outcome::Failed
+        | Outcome::Reaped
+        | Outcome::Evicted
+        | Outcome::Superseded
+        | Outcome::Unknown
+        | Outcome::Unwatched => 0,
     }
 }
 

@@ -273,8 +273,11 @@ mod tests {
         let told = happenings(&mut machine, 3_000);
         let first = told.iter().find_map(|it| it.event.as_ref());
         assert!(matches!(first, Some(Event::SensorStarted { .. })));
-        let is_found = |it: &&Happening| matches!(&it.event, Some(Event::Opened(opened)) if opened.origin == Origin::Snapshot);
-        let found = told.iter().filter(is_found).count();
+        let opened = told.iter().filter_map(|it| match &it.event {
+            Some(Event::Opened(opened)) => Some(opened.origin),
+            Some(_) | None => None,
+        });
+        let found = opened.filter(|it| *it == Origin::Snapshot).count();
         assert!(open > 0 && found == open, "{found} of {open} were found");
     }
 }

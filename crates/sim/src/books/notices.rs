@@ -42,50 +42,31 @@ impl Notices {
     }
 
     pub(super) fn event(&mut self, event: &Event, now: Mono) {
-        match event {
-            Event::ClockRead { mono, wall } => self.clock_read(*mono, *wall),
-            Event::CoverageRead {
-                system,
-                recorded,
-                missed_estimate,
-                unseen,
-            } => {
-                let at = self.stamp(now);
-                let since = std::mem::replace(&mut self.coverage_since, at);
-                self.expect(
-                    NoticeKind::Coverage(Coverage {
-                        since,
-                        system: system.as_ref().ok().copied(),
-                        unavailable: system.as_ref().err().cloned(),
-                        recorded: *recorded,
-                        missed_estimate: *missed_estimate,
-                        unseen: unseen.clone(),
-                    }),
-                    now,
-                );
-            }
-            Event::Lost {
-                stage,
-                cause,
-                what,
-                count,
-            } => {
-                let at = self.stamp(now);
-                let before = self.declared.insert((*stage, *cause, *what), at);
-                let lost = NoticeKind::Lost {
-                    stage: *stage,
-                    cause: *cause,
-                    what: *what,
-                    count: *count,
-                    since: before.unwrap_or(self.start),
-                };
-                self.expect(lost, now);
-            }
-            other => {
-                if let Some(kind) = told_as_it_is(other) {
-                    self.expect(kind, now);
-                }
-            }
+        if let Event::ClockRead { mono, wall } = event {
+            self.clock_read(*mono, *wall);
+        }
+        let at = self.stamp(now);
+        if let Event::CoverageRead { .. } = event {
+            let since = std::mem::replace(&mut self.coverage_since, at);
+            self.expect(coverage(event, since), now);
+        } else if let Event::Lost {
+            stage,
+            cause,
+            what,
+            count,
+        } = event
+        {
+            let before = self.declared.insert((*stage, *cause, *what), at);
+            let lost = NoticeKind::Lost {
+                stage: *stage,
+                cause: *cause,
+                what: *what,
+                count: *count,
+                since: before.unwrap_or(self.start),
+            };
+            self.expect(Some(lost), now);
+        } else {
+            self.expect(told_as_it_is(event), now);
         }
     }
 
@@ -129,13 +110,13 @@ impl Notices {
         let by_ns = wall.0.wrapping_sub(believed.wall.0);
         self.anchors.push(Stamp { wall, mono });
         if by_ns.unsigned_abs() >= STEP_NS_MIN {
-            self.expect(NoticeKind::ClockStepped { by_ns }, mono);
+            self.expect(Some(NoticeKind::ClockStepped { by_ns }), mono);
         }
     }
 
-    fn expect(&mut self, kind: NoticeKind, now: Mono) {
+    fn expect(&mut self, kind: Option<NoticeKind>, now: Mono) {
         let at = self.stamp(now);
-        self.expected.push_back(Notice { at, kind });
+        self.expected.extend(kind.map(|kind| Notice { at, kind }));
     }
 
     fn stamp(&self, mono: Mono) -> Stamp {
@@ -143,6 +124,26 @@ impl Notices {
         let wall = anchor.wall_at(mono);
         Stamp { wall, mono }
     }
+}
+
+fn coverage(event: &Event, since: Stamp) -> Option<NoticeKind> {
+    let Event::CoverageRead {
+        system,
+        recorded,
+        missed_estimate,
+        unseen,
+    } = event
+    else {
+        return None;
+    };
+    Some(NoticeKind::Coverage(Coverage {
+        since,
+        system: system.as_ref().ok().copied(),
+        unavailable: system.as_ref().err().cloned(),
+        recorded: *recorded,
+        missed_estimate: *missed_estimate,
+        unseen: unseen.clone(),
+    }))
 }
 
 /// The notice of an event that says nothing but the same.

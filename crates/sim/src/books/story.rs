@@ -52,6 +52,8 @@ pub(super) struct Story {
     /// What it was when the only close was told.
     name_at_close: Option<Hostname>,
     pub(super) may: Reasons,
+    /// Since when its open, and its end, should have been told, or wait for a process.
+    pub(super) overdue: [Option<Mono>; 2],
     /// Since when its process is gone.
     pub(super) gone_since: Option<Mono>,
     pub(super) is_datagrams: bool,
@@ -106,6 +108,7 @@ impl Story {
             name_while_open: None,
             name_at_close: None,
             may: Reasons::default(),
+            overdue: [None; 2],
             gone_since: None,
             is_datagrams: false,
             is_called_exact: false,
@@ -343,6 +346,26 @@ impl Story {
             return Err(format!("it is {process:?}'s where {owner:?} was told"));
         }
         Ok(())
+    }
+
+    /// How many ends the table may count for it. What it closed and heard of again has one.
+    pub(super) fn ends_max(&self) -> u64 {
+        let told: BTreeSet<Mono> = self.closings.iter().map(|it| it.at).collect();
+        match (self.is_tangled, self.closes) {
+            (true, closes) => closes + self.closings.len() as u64,
+            (false, 0) => told.len() as u64,
+            (false, _) => told.len().max(1) as u64,
+        }
+    }
+
+    /// It was given up at the moment when it had last been heard of, and `limit_ns` later at least.
+    pub(super) fn check_silence(&self, at: Mono, limit_ns: u64) -> Result<(), String> {
+        let is_told = self.closings.iter().any(|it| it.at == at);
+        let was_heard = self.heard_of > at && self.heard_of < at.plus_ns(limit_ns);
+        match was_heard && !is_told && self.is_plain() {
+            true => Err(format!("it was heard of at {:?}", self.heard_of)),
+            false => Ok(()),
+        }
     }
 
     /// What must be true when all is recorded.

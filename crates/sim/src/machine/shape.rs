@@ -150,7 +150,7 @@ impl Shape {
         connections_max: 100,
         processes_max: 40,
         burst: 100,
-        flows_max: 30,
+        flows_max: 14,
         faults: Faults {
             lost: 10,
             silently_lost: 10,
