@@ -679,7 +679,9 @@ impl FlowTable {
         let ended = Tombstone {
             totals,
             is_counted: true,
-            at: before.map_or(Mono(0), |it| it.at).max(closed.at.min(self.latest)),
+            at: before
+                .map_or(Mono(0), |it| it.at)
+                .max(closed.at.min(self.latest)),
         };
         let memory = if is_late {
             &mut self.superseded

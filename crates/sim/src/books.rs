@@ -39,6 +39,8 @@ pub struct Books {
     gone: BTreeSet<ProcessKey>,
     /// Outcomes that sensors told of.
     outcomes: BTreeSet<Outcome>,
+    /// When the machine woke, and for how many nanoseconds it had slept.
+    slept: Vec<(Mono, u64)>,
     /// Closes that were told or recorded without an address.
     ends_nowhere: u64,
     events: u64,
@@ -54,7 +56,8 @@ pub struct Books {
 
 /// Whether what was made is what became of it.
 fn balances(tally: &Tally) -> Result<(), String> {
-    let accounted = tally.closes_recorded + tally.closes_dropped + tally.closes_lost;
+    let accounted =
+        tally.closes_recorded + tally.closes_aggregated + tally.closes_dropped + tally.closes_lost;
     match tally.closes_made == accounted {
         true => Ok(()),
         false => Err(format!("{tally:?} does not balance")),
@@ -76,6 +79,7 @@ impl Books {
             open: BTreeSet::new(),
             gone: BTreeSet::new(),
             outcomes: BTreeSet::new(),
+            slept: Vec::new(),
             ends_nowhere: 0,
             events: 0,
             closes_told: 0,
@@ -124,6 +128,7 @@ impl Books {
                     self.closes_lost += count.unwrap_or(0);
                 }
             }
+            Event::Slept { duration_ns } => self.slept.push((now, *duration_ns)),
             Event::SensorStarted { .. }
             | Event::SensorStopped { .. }
             | Event::SensorLimited { .. }
@@ -131,7 +136,6 @@ impl Books {
             | Event::BreakerChanged { .. }
             | Event::CoverageRead { .. }
             | Event::Sleeping
-            | Event::Slept { .. }
             | Event::UserNamed { .. } => {}
         }
     }
@@ -170,7 +174,7 @@ impl Books {
             let Some(story) = self.stories.get_mut(address) else {
                 continue;
             };
-            check_in_time(&self.config, story, now)
+            check_in_time(&self.config, story, &self.slept, now)
                 .map_err(|reason| format!("{address} at {now:?}: {reason}: {story:?}"))?;
         }
         Ok(())
@@ -280,6 +284,8 @@ impl Books {
             has_ended && !before.is_open || opened.origin == Origin::Live && before.is_open;
         before.may.superseded = true;
         before.age(ends, horizon, waits);
+        // Nobody can say whether one that began earlier was told of before.
+        before.is_tangled |= opened.at < before.opened_at;
         let was_tangled = before.is_tangled;
         if is_clear && !was_tangled {
             before.is_open = false;
@@ -532,23 +538,28 @@ impl Books {
 
 /// Whether what should be told of an open story by now is told, or has waited for no longer than
 /// records may.
-fn check_in_time(config: &Config, story: &mut Story, now: Mono) -> Result<(), String> {
+fn check_in_time(
+    config: &Config,
+    story: &mut Story,
+    slept: &[(Mono, u64)],
+    now: Mono,
+) -> Result<(), String> {
     if !story.is_plain() || !story.is_open {
         return Ok(());
     }
     let told_by = story.opened_now.plus_ns(config.open_delay_ns);
     let untold = story.records == 0 && told_by < now;
+    let wait_ns = config.identity_wait_ns;
     let reasons = [
-        untold.then_some("its open was not told in time"),
-        overstays(config, story, now),
+        (untold.then_some("its open was not told in time"), wait_ns),
+        (overstays(config, story, slept, now), wait_ns + PUT_OFF_NS),
     ];
-    for (since, reason) in story.overdue.iter_mut().zip(reasons) {
+    for (since, (reason, wait_ns)) in story.overdue.iter_mut().zip(reasons) {
         let Some(reason) = reason else {
             *since = None;
             continue;
         };
         let first = *since.get_or_insert(now);
-        let wait_ns = config.identity_wait_ns;
         if wait_ns == 0 || first.plus_ns(wait_ns) < now {
             return Err(reason.to_owned());
         }
@@ -556,9 +567,19 @@ fn check_in_time(config: &Config, story: &mut Story, now: Mono) -> Result<(), St
     Books::check_closed(story, now)
 }
 
-/// Why the flow should have been given up, if it should.
-fn overstays(config: &Config, story: &Story, now: Mono) -> Option<&'static str> {
-    let late = |since: Mono, limit_ns: u64| since.plus_ns(limit_ns + limit_ns / 8 + 1) < now;
+/// Why the flow should have been given up, if it should. Time asleep is no silence.
+fn overstays(
+    config: &Config,
+    story: &Story,
+    slept: &[(Mono, u64)],
+    now: Mono,
+) -> Option<&'static str> {
+    let late = |since: Mono, limit_ns: u64| {
+        let asleep = slept.iter().filter(|(woke, _)| *woke >= since);
+        let asleep_ns = asleep.fold(0, |sum: u64, (_, ns)| sum.saturating_add(*ns));
+        let patience_ns = (limit_ns + limit_ns / 8 + 1).saturating_add(asleep_ns);
+        since.plus_ns(patience_ns) < now
+    };
     let is_idle = config.datagram_idle_ns > 0 && story.is_datagrams;
     let gone_since = story.gone_since.map(|since| since.max(story.heard_of));
     if config.age_max_ns > 0 && late(story.heard_of, config.age_max_ns) {
@@ -571,6 +592,10 @@ fn overstays(config: &Config, story: &Story, now: Mono) -> Option<&'static str> 
         None
     }
 }
+
+/// A look for silent flows that is long overdue waits so long, once, for somebody to say that the
+/// machine slept.
+const PUT_OFF_NS: u64 = 5_000_000_000;
 
 /// How long a flow must be silent to be given up so; zero where that does not matter.
 fn silence_ns(config: &Config, outcome: Outcome) -> u64 {

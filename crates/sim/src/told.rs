@@ -88,7 +88,10 @@ impl Told {
 
     /// A close that was told again, with what came on top, is in the books once.
     fn compare(&self, tally: &Tally) -> Result<(), String> {
-        let ended = tally.closes_recorded + tally.closes_dropped + tally.closes_lost;
+        let ended = tally.closes_recorded
+            + tally.closes_aggregated
+            + tally.closes_dropped
+            + tally.closes_lost;
         let is_right = tally.closes_made == ended
             && tally.closes_lost == self.closes_lost
             && tally.closes_recorded <= self.closes;

@@ -106,8 +106,11 @@ impl Notices {
     }
 
     fn clock_read(&mut self, mono: Mono, wall: Wall) {
+        if self.anchors.last().is_some_and(|newest| mono < newest.mono) {
+            return;
+        }
         let believed = self.stamp(mono);
-        let by_ns = wall.0.wrapping_sub(believed.wall.0);
+        let by_ns = wall.0.saturating_sub(believed.wall.0);
         self.anchors.push(Stamp { wall, mono });
         if by_ns.unsigned_abs() >= STEP_NS_MIN {
             self.expect(Some(NoticeKind::ClockStepped { by_ns }), mono);

@@ -333,7 +333,8 @@ impl Story {
         self.check_owner(connection, closing)
     }
 
-    /// The last word says who, unless it only repeats whose the listener was.
+    /// The last word says who, unless it only repeats whose the listener was, or somebody knew
+    /// better; and a process that runs another program by now was what it was.
     fn check_owner(&self, connection: &Connection, closing: &Closed) -> Result<(), String> {
         let Some(owner) = closing.owner else {
             return Ok(());
@@ -342,7 +343,12 @@ impl Story {
             return Ok(());
         }
         let process = connection.process.as_ref().map(|process| process.key);
-        if process != Some(owner.process) || connection.attribution != owner.attribution {
+        let is_its = process.is_some_and(|its| {
+            (its.pid, its.start_ns) == (owner.process.pid, owner.process.start_ns)
+        });
+        let told = owner.attribution.confidence;
+        let kept = connection.attribution.confidence;
+        if kept < told || kept == told && !is_its {
             return Err(format!("it is {process:?}'s where {owner:?} was told"));
         }
         Ok(())
