@@ -172,7 +172,9 @@ impl Stock {
         current: Option<SegmentName>,
     ) -> Result<Option<SegmentRange>, Unread> {
         let mut range = self.range(name, current);
-        if range.last_sequence.is_none() {
+        // The segment after it tells what was synced; a crash may have left more.
+        let kept = self.segments.get(&name);
+        if kept.is_some_and(|kept| kept.last_sequence.is_none()) {
             let (last, is_all) = last_sequence(disk, dir, name);
             if let Some(kept) = self.segments.get_mut(&name)
                 && !is_all
@@ -183,7 +185,7 @@ impl Stock {
             }
             // What is broken for good is declared as far as it is known.
             let least = (!is_all).then_some(name.first_sequence);
-            range.last_sequence = last.max(least);
+            range.last_sequence = range.last_sequence.max(last).max(least);
         }
         Ok(Some(range).filter(|range| range.last_sequence >= Some(range.first_sequence)))
     }
