@@ -93,7 +93,7 @@ fn a_second_recorder_is_refused_by_name_and_another_folder_has_its_own() {
         recorder.stop();
         let mut books = Books::default();
         books.look(&place.state);
-        assert!(books.records() > 10, "only {} records", books.records());
+        assert!(books.records() > 3, "only {} records", books.records());
         books.settle(&place.state);
     }
 }
