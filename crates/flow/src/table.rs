@@ -41,7 +41,8 @@ pub struct Config {
     /// What else depends on this number: an eighth of it are remembered after they were given up,
     /// as many after they closed, and as many after their key came back, at 170 bytes; as many
     /// closes wait for their process, at 500 bytes, where [`Config::identity_wait_ns`] says so; and
-    /// the idlest are sought in a list of 24 bytes a flow. Together that is at most 150 bytes for each flow, 14.3 MiB for 100,000.
+    /// the idlest are sought in a list of 24 bytes a flow. Together that is at most 150 bytes for
+    /// each flow, 14.3 MiB for 100,000.
     ///
     /// With 8,192 processes at 1.3 KB ([`Config::processes_max`]) that makes 63 MiB if all of the
     /// worst fell together, and 54 MiB as it is measured with all flows alive, all places to wait

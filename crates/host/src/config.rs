@@ -351,6 +351,18 @@ pub const SETTINGS: &[Setting] = &[
         set: |config, value| number(value, 0, CENTURY_S).map(|it| config.age_max_s = it),
     },
     Setting {
+        key: "trail.signing_key",
+        about: "File of the key that signs the trail, by its full path; `conntrail key` makes it.",
+        show: |config| as_toml(&config.signing_key),
+        set: |config, value| full_path(value).map(|it| config.signing_key = it),
+    },
+    Setting {
+        key: "trail.signing_interval_s",
+        about: "Seconds between two signatures, at least; none is made while nothing is recorded.",
+        show: |config| config.signing_interval_s.to_string(),
+        set: |config, value| number(value, 1, 86_400).map(|it| config.signing_interval_s = it),
+    },
+    Setting {
         key: "live.interval_ms",
         about: "Milliseconds between two snapshots of live connections in memory; 0 for none.",
         show: |config| config.live_interval_ms.to_string(),
@@ -370,18 +382,6 @@ pub const SETTINGS: &[Setting] = &[
         about: "Live connections in such a snapshot at most; beyond it the busiest.",
         show: |config| config.live_flows_max.to_string(),
         set: |config, value| number(value, 100, 100_000).map(|it| config.live_flows_max = it),
-    },
-    Setting {
-        key: "trail.signing_key",
-        about: "File of the key that signs the trail, by its full path; `conntrail key` makes it.",
-        show: |config| as_toml(&config.signing_key),
-        set: |config, value| full_path(value).map(|it| config.signing_key = it),
-    },
-    Setting {
-        key: "trail.signing_interval_s",
-        about: "Seconds between two signatures, at least; none is made while nothing is recorded.",
-        show: |config| config.signing_interval_s.to_string(),
-        set: |config, value| number(value, 1, 86_400).map(|it| config.signing_interval_s = it),
     },
     Setting {
         key: "privacy.policy_file",

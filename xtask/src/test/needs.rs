@@ -294,7 +294,8 @@ fn mounting() -> Result<(), Missing> {
         &["util-linux", "mount", "e2fsprogs"],
     )?;
     let try_it = "f=$(mktemp) && d=$(mktemp -d) && truncate -s 4M \"$f\" && mkfs.ext4 -q \"$f\" && \
-                  mount -o loop \"$f\" \"$d\"; r=$?; umount \"$d\"; rm -f \"$f\"; rmdir \"$d\"; exit $r";
+                  mount -o loop \"$f\" \"$d\"; r=$?; umount \"$d\"; rm -f \"$f\"; \
+                  rmdir \"$d\"; exit $r";
     let mut trial = Command::new("unshare");
     trial.args(["--mount", "--propagation", "private", "sh", "-c", try_it]);
     if !process::succeeds(&mut trial) {

@@ -177,7 +177,15 @@ const PURE: &[(&str, &[&str])] = &[
     ),
     (
         "policy",
-        &["hmac", "ipnet", "record", "rustc-hash", "sha2", "toml"],
+        &[
+            "hmac",
+            "ipnet",
+            "record",
+            "rustc-hash",
+            "sha2",
+            "strsim",
+            "toml",
+        ],
     ),
 ];
 

@@ -206,7 +206,8 @@ fn a_disk_that_becomes_read_only_is_said_and_the_next_start_goes_on() {
     load.stop();
     recorder.kill();
     let repair = "d=$(findmnt -no SOURCE \"$0\"); f=${0%/island}/disk; umount \"$0\"; \
-                  e2fsck -fy \"$f\" > \"$f.log\" 2>&1 || test $? -le 1; mount -o loop \"$f\" \"$0\"";
+                  e2fsck -fy \"$f\" > \"$f.log\" 2>&1 || test $? -le 1; \
+                  mount -o loop \"$f\" \"$0\"";
     island.run(&["sh", "-ec", repair]);
     place.start("sampled").stop_when_recording();
     books.settle(&place.state);
