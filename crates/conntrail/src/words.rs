@@ -10,7 +10,7 @@ use record::{
     Process, Protocol, Record, SignatureValidity, StageCounts, Tally, TcpCounts, Traffic, Wall,
 };
 use std::fmt::Write;
-use trail::Resumed;
+use trail::{Resumed, Source};
 
 /// A record in one line.
 pub(crate) fn line(record: &Record) -> String {
@@ -23,6 +23,14 @@ pub(crate) fn line(record: &Record) -> String {
                 notice_words(&notice.kind)
             )
         }
+    }
+}
+
+/// What stands before something that is not of the recorder's trail.
+pub(crate) fn whose(source: &Source) -> String {
+    match source.name() {
+        None => String::new(),
+        Some(name) => format!("[{name}] "),
     }
 }
 

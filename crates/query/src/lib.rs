@@ -1,15 +1,17 @@
 //! Read-only questions over a trail.
 //!
-//! A [`Filter`] says which records, [`Answers`] walks over them, [`OpenConnections`] keeps what is
-//! still open. Holes in the trail are part of every answer: an answer that passes over a hole
-//! says so.
+//! A [`Filter`] says which records, [`Answers`] walks over those of one trail and [`MergedAnswers`]
+//! over those of all in a state folder, [`OpenConnections`] keeps what is still open. Holes in the
+//! trail are part of every answer: an answer that passes over a hole says so.
 
 #![forbid(unsafe_code)]
 
 mod filter;
+mod merged;
 mod open;
 
 pub use filter::{Filter, HostPattern, ProcessPattern};
+pub use merged::MergedAnswers;
 pub use open::{OpenConnection, OpenConnections};
 
 use record::{Device, Record, RecordId, Wall};
@@ -46,6 +48,8 @@ pub enum Hole {
     Missing(Missing),
     /// A record of a newer version.
     Unreadable(RecordId),
+    /// A side trail, or part of one, for this reason.
+    Unread(String),
 }
 
 impl std::fmt::Display for Hole {
@@ -82,6 +86,7 @@ impl std::fmt::Display for Hole {
                 "record {} of epoch {} comes from a newer version; a newer conntrail reads it",
                 id.sequence, id.epoch
             ),
+            Hole::Unread(what) => f.write_str(what),
         }
     }
 }
@@ -99,11 +104,7 @@ impl Answers {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn new(segments_dir: &Path, filter: Filter) -> Result<Answers, TrailError> {
-        let options = ReadOptions {
-            wall: range(&filter),
-            remote: remote(&filter),
-            ..ReadOptions::default()
-        };
+        let options = read_options(&filter);
         Ok(Answers {
             reader: TrailReader::open_with(segments_dir, options)?,
             filter,
@@ -120,11 +121,7 @@ impl Answers {
         filter: Filter,
         cursor: &Cursor,
     ) -> Result<(Answers, Resumed), TrailError> {
-        let options = ReadOptions {
-            wall: range(&filter),
-            remote: remote(&filter),
-            ..ReadOptions::default()
-        };
+        let options = read_options(&filter);
         let (reader, resumed) = TrailReader::resume(segments_dir, options, cursor)?;
         let answers = Answers {
             reader,
@@ -142,10 +139,8 @@ impl Answers {
         let newest = newest_epoch(segments_dir);
         let after = newest.map(|epoch| RecordId { epoch, sequence: 0 });
         let options = ReadOptions {
-            wall: range(&filter),
-            remote: remote(&filter),
             after,
-            ..ReadOptions::default()
+            ..read_options(&filter)
         };
         Ok(Answers {
             reader: TrailReader::open_with(segments_dir, options)?,
@@ -173,16 +168,9 @@ impl Answers {
                     last: *id,
                 });
             }
-            let answer = match item {
-                Item::Record { id, record, device } if self.filter.lets_through(&record) => {
-                    Answer::Record { id, record, device }
-                }
-                Item::Record { .. } => continue,
-                Item::Unreadable { id, .. } => Answer::Hole(Hole::Unreadable(id)),
-                Item::Damaged(damaged) => Answer::Hole(Hole::Damaged(damaged)),
-                Item::Missing(missing) => Answer::Hole(Hole::Missing(missing)),
-            };
-            return Ok(Some(answer));
+            if let Some(answer) = answer_to(item, &self.filter) {
+                return Ok(Some(answer));
+            }
         }
         Ok(None)
     }
@@ -206,6 +194,27 @@ fn newest_epoch(segments_dir: &Path) -> Option<u64> {
         .filter_map(|name| SegmentName::parse(&name))
         .map(|name| name.epoch)
         .max()
+}
+
+/// What an item is to a question: part of the answer, or nothing.
+fn answer_to(item: Item, filter: &Filter) -> Option<Answer> {
+    Some(match item {
+        Item::Record { id, record, device } if filter.lets_through(&record) => {
+            Answer::Record { id, record, device }
+        }
+        Item::Record { .. } => return None,
+        Item::Unreadable { id, .. } => Answer::Hole(Hole::Unreadable(id)),
+        Item::Damaged(damaged) => Answer::Hole(Hole::Damaged(damaged)),
+        Item::Missing(missing) => Answer::Hole(Hole::Missing(missing)),
+    })
+}
+
+fn read_options(filter: &Filter) -> ReadOptions {
+    ReadOptions {
+        wall: range(filter),
+        remote: remote(filter),
+        ..ReadOptions::default()
+    }
 }
 
 fn remote(filter: &Filter) -> Option<RemoteNetwork> {

@@ -39,11 +39,20 @@ pub const SCHEMA_VERSION: &str = "1.8.0";
 
 /// Appends `record` as one JSON object, without a line break.
 pub fn encode(id: RecordId, record: &Record, device: &Device, out: &mut Vec<u8>) {
-    let event = match record {
-        Record::Connection(connection) => connection_event(id, connection, device),
-        Record::Notice(notice) => notice_event(id, notice, device),
-    };
-    serde_json::to_writer(out, &event).expect("text and numbers written to memory cannot fail");
+    write(&event(id, record, device), out);
+}
+
+/// Appends a record that is not from the recorder's trail, but from the side trail of this name.
+pub fn encode_of_side(
+    name: &str,
+    id: RecordId,
+    record: &Record,
+    device: &Device,
+    out: &mut Vec<u8>,
+) {
+    let mut event = event(id, record, device);
+    event.unmapped.set_side_trail(name);
+    write(&event, out);
 }
 
 /// `record` as one line of JSON, without a line break.
@@ -51,6 +60,17 @@ pub fn to_json(id: RecordId, record: &Record, device: &Device) -> String {
     let mut out = Vec::with_capacity(2_048);
     encode(id, record, device, &mut out);
     String::from_utf8(out).expect("JSON is UTF-8")
+}
+
+fn event<'a>(id: RecordId, record: &'a Record, device: &'a Device) -> Event<'a> {
+    match record {
+        Record::Connection(connection) => connection_event(id, connection, device),
+        Record::Notice(notice) => notice_event(id, notice, device),
+    }
+}
+
+fn write(event: &Event<'_>, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, event).expect("text and numbers written to memory cannot fail");
 }
 
 /// A class of the schema, with the names it goes by.
@@ -580,6 +600,7 @@ fn parent(ancestor: &crate::Ancestor, at: Stamp) -> ParentProcess<'_> {
 fn connection_notes(connection: &Connection) -> ConnectionNotes<'_> {
     let process = connection.process.as_deref();
     ConnectionNotes {
+        side_trail: None,
         phase: match connection.phase {
             Phase::Open => "open",
             Phase::Update => "update",
@@ -650,6 +671,7 @@ fn notice_event<'a>(id: RecordId, notice: &'a Notice, device: &'a Device) -> Eve
         end_time: parts.since.map(|_| notice.at.wall.as_millis()),
         status_code: parts.status_code.map(str::to_owned),
         unmapped: Unmapped::Notice(Box::new(NoticeNotes {
+            side_trail: None,
             notice: parts.name,
             time_ns: notice.at.wall.0,
             mono_ns: notice.at.mono.0,

@@ -24,6 +24,7 @@
 //! <state>/trail/e00000007-s000000000001.trail     a segment: its epoch and first sequence
 //! <state>/times                                   from when to when each ended segment is
 //! <state>/signatures/e00000007-s000000000001.sig  signed heads of that segment
+//! <state>/NAME/trail/…                            a side trail, of another program
 //! ```
 //!
 //! `docs/specs/trail.md` specifies every byte of these, for readers in other languages too.
@@ -54,10 +55,12 @@ mod error;
 mod format;
 mod index;
 mod ledger;
+mod merge;
 mod packing;
 mod reader;
 mod rewrite;
 mod scan;
+mod side;
 mod signing;
 mod stock;
 pub mod testing;
@@ -78,7 +81,9 @@ pub use ledger::{
     Account, Book, End, Finding, Ledger, Line, LossKind, LossSum, Window, WindowCause, balance,
     balance_on,
 };
+pub use merge::{Merged, MergedReader};
 pub use reader::{Damaged, Frames, Item, Missing, RawItem, ReadOptions, TrailReader, Warning};
+pub use side::{SIDE_TRAILS_MAX, SideTrail, SideTrails, Source, is_side_name, side_trails};
 pub use signing::{KeyError, PublicKey, SigningKey, signatures_dir};
 pub use stock::SegmentRange;
 pub use verify::{

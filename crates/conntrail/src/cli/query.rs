@@ -2,17 +2,19 @@
 
 use super::recorded_in;
 use crate::words;
-use ::query::{Answer, Answers, Filter, HostPattern, OpenConnections, ProcessPattern};
+use ::query::{Answer, Filter, HostPattern, MergedAnswers, OpenConnections, ProcessPattern};
 use anyhow::Context;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use record::{NoticeKind, Outcome, Record, Wall, ocsf};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use trail::Cursor;
+use trail::{Cursor, Source, side_trails};
 
 /// What to ask.
 #[derive(clap::Args)]
@@ -54,7 +56,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     all: bool,
     /// Only what is new since the last time with this file, which keeps how far that came. It is
-    /// moved after the answers were written; after a crash some may come twice.
+    /// moved after the answers were written; after a crash some may come twice. Each side trail
+    /// has a file of its own beside it, FILE.NAME.
     #[arg(long, value_name = "FILE", requires = "json")]
     cursor: Option<PathBuf>,
 }
@@ -81,89 +84,130 @@ impl Arguments {
 /// # Errors
 /// When nothing was recorded there, or the trail cannot be read.
 pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let segments = recorded_in(state_dir)?;
+    recorded_in(state_dir)?;
     let mut out = BufWriter::new(io::stdout().lock());
     if let Some(cursor) = &arguments.cursor {
-        print_new_events(&segments, arguments.filter(), cursor, &mut out)?;
+        print_new_events(state_dir, arguments.filter(), cursor, &mut out)?;
     } else if arguments.json {
-        print_events(&segments, arguments.filter(), &mut out)?;
+        print_events(state_dir, arguments.filter(), &mut out)?;
     } else {
-        print_stories(&segments, arguments, &mut out)?;
+        print_stories(state_dir, arguments, &mut out)?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_events(segments: &Path, filter: Filter, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut answers = Answers::new(segments, filter)?;
+fn print_events(state_dir: &Path, filter: Filter, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut answers = MergedAnswers::new(state_dir, filter)?;
     let mut line = Vec::new();
-    while let Some(answer) = answers.next_answer()? {
-        print_event(&answer, &mut line, out)?;
+    while let Some((source, answer)) = answers.next_answer()? {
+        print_event(&source, &answer, &mut line, out)?;
     }
     Ok(())
 }
 
-fn print_event(answer: &Answer, line: &mut Vec<u8>, out: &mut impl Write) -> io::Result<()> {
-    match answer {
-        Answer::Record { id, record, device } => {
-            line.clear();
-            ocsf::encode(*id, record, device, line);
-            line.push(b'\n');
-            out.write_all(line)
+fn print_event(
+    source: &Source,
+    answer: &Answer,
+    line: &mut Vec<u8>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let (id, record, device) = match answer {
+        Answer::Record { id, record, device } => (*id, record, device),
+        Answer::Hole(hole) => {
+            let whose = words::whose(source);
+            return writeln!(io::stderr(), "conntrail: {whose}{hole}");
         }
-        Answer::Hole(hole) => writeln!(io::stderr(), "conntrail: {hole}"),
+    };
+    line.clear();
+    match source.name() {
+        None => ocsf::encode(id, record, device, line),
+        Some(name) => ocsf::encode_of_side(name, id, record, device, line),
     }
+    line.push(b'\n');
+    out.write_all(line)
 }
 
-/// Goes on where the cursor is, and moves it each time that answers are out of our hands.
+/// Goes on where the cursors are, and moves them each time that answers are out of our hands.
 fn print_new_events(
-    segments: &Path,
+    state_dir: &Path,
     filter: Filter,
     cursor_file: &Path,
     out: &mut BufWriter<impl Write + AsFd>,
 ) -> anyhow::Result<()> {
-    let mut saved = Cursor::load(cursor_file)?;
-    let mut answers = match &saved {
-        None => Answers::new(segments, filter)?,
-        Some(cursor) => {
-            let (answers, resumed) = Answers::resume(segments, filter, cursor)?;
-            if let Some(remark) = words::resumed(resumed) {
-                writeln!(io::stderr(), "conntrail: {remark}")?;
-            }
-            answers
+    let mut cursors = Cursors::load(state_dir, cursor_file)?;
+    let (mut answers, resumed) = MergedAnswers::resume(state_dir, filter, &cursors.saved)?;
+    for (source, resumed) in resumed {
+        if let Some(remark) = words::resumed(resumed) {
+            let whose = words::whose(&source);
+            writeln!(io::stderr(), "conntrail: {whose}{remark}")?;
         }
-    };
+    }
     let mut line = Vec::new();
     let mut since_saved = 0;
-    while let Some(answer) = answers.next_answer()? {
-        print_event(&answer, &mut line, out)?;
+    while let Some((source, answer)) = answers.next_answer()? {
+        print_event(&source, &answer, &mut line, out)?;
         since_saved += 1;
         if since_saved == ANSWERS_A_CURSOR {
             since_saved = 0;
-            keep_position(&answers, &mut saved, cursor_file, out)?;
+            cursors.keep(&answers, out)?;
         }
     }
-    keep_position(&answers, &mut saved, cursor_file, out)
+    cursors.keep(&answers, out)
 }
 
-fn keep_position(
-    answers: &Answers,
-    saved: &mut Option<Cursor>,
-    cursor_file: &Path,
-    out: &mut BufWriter<impl Write + AsFd>,
-) -> anyhow::Result<()> {
-    out.flush()?;
-    if answers.position().is_none() || answers.position() == *saved {
-        return Ok(());
+/// How far the last time came in each trail.
+struct Cursors {
+    /// Of the recorder's trail; the others are beside it.
+    file: PathBuf,
+    saved: BTreeMap<Source, Cursor>,
+}
+
+impl Cursors {
+    fn load(state_dir: &Path, file: &Path) -> anyhow::Result<Cursors> {
+        let mut cursors = Cursors {
+            file: file.to_owned(),
+            saved: BTreeMap::new(),
+        };
+        let sides = side_trails(state_dir).trails.into_iter();
+        let sides = sides.map(|side| Source::Side(side.name));
+        for source in std::iter::once(Source::Recorder).chain(sides) {
+            if let Some(cursor) = Cursor::load(&cursors.path(&source))? {
+                cursors.saved.insert(source, cursor);
+            }
+        }
+        Ok(cursors)
     }
-    // What went to a file must not be lost by a power cut that the cursor survives. Pipes and
-    // terminals cannot be synced, and say so.
-    let _ = rustix::fs::fdatasync(out.get_ref());
-    *saved = answers.position();
-    if let Some(cursor) = saved {
-        cursor.save(cursor_file)?;
+
+    fn path(&self, source: &Source) -> PathBuf {
+        let mut path = OsString::from(&self.file);
+        if let Some(name) = source.name() {
+            path.push(".");
+            path.push(name);
+        }
+        path.into()
     }
-    Ok(())
+
+    fn keep(
+        &mut self,
+        answers: &MergedAnswers,
+        out: &mut BufWriter<impl Write + AsFd>,
+    ) -> anyhow::Result<()> {
+        out.flush()?;
+        let moved = |(source, cursor): &(&Source, Cursor)| self.saved.get(source) != Some(cursor);
+        let moved: Vec<(&Source, Cursor)> = answers.positions().filter(moved).collect();
+        if moved.is_empty() {
+            return Ok(());
+        }
+        // What went to a file must not be lost by a power cut that the cursor survives. Pipes and
+        // terminals cannot be synced, and say so.
+        let _ = rustix::fs::fdatasync(out.get_ref());
+        for (source, cursor) in moved {
+            cursor.save(&self.path(source))?;
+            self.saved.insert(source.clone(), cursor);
+        }
+        Ok(())
+    }
 }
 
 /// Each is synced, so not every single one.
@@ -172,7 +216,7 @@ const ANSWERS_A_CURSOR: u32 = 1_000;
 /// What has ended is told as it comes, what is still open afterwards. The filter lets opens through
 /// for that, and every notice, because a loss belongs to every answer that it may touch.
 fn print_stories(
-    segments: &Path,
+    state_dir: &Path,
     arguments: &Arguments,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
@@ -183,39 +227,45 @@ fn print_stories(
         all_phases: true,
         ..Filter::default()
     };
-    let mut answers = Answers::new(segments, everything)?;
-    let mut open = OpenConnections::default();
+    let mut answers = MergedAnswers::new(state_dir, everything)?;
+    // What one recorder left open, the start of another program does not cut off.
+    let mut open: BTreeMap<Source, OpenConnections> = BTreeMap::new();
     let mut footer = Footer::default();
-    while let Some(answer) = answers.next_answer()? {
+    while let Some((source, answer)) = answers.next_answer()? {
+        let whose = words::whose(&source);
         let record = match answer {
             Answer::Record { record, .. } => record,
             Answer::Hole(hole) => {
-                footer.remarks.push(hole.to_string());
+                footer.remarks.push(format!("{whose}{hole}"));
                 continue;
             }
         };
-        footer.take_note(&record, filter.asks_for_connections());
+        footer.take_note(&record, &whose, filter.asks_for_connections());
+        let open = open.entry(source).or_default();
         match &record {
             Record::Connection(connection) if filter.is_about(connection) => {
                 open.apply(&record);
                 if filter.lets_through(&record) {
                     footer.connections += 1;
-                    write!(out, "{}", words::story(connection))?;
+                    write!(out, "{whose}{}", words::story(connection))?;
                 }
             }
             Record::Connection(_) => {}
             Record::Notice(_) => {
                 open.apply(&record);
                 if filter.lets_through(&record) {
-                    writeln!(out, "{}", words::line(&record))?;
+                    writeln!(out, "{whose}{}", words::line(&record))?;
                 }
             }
         }
     }
     if filter.outcome.is_none() && !filter.all_phases {
-        for still_open in open.iter() {
-            footer.open += 1;
-            write!(out, "{}", words::open_story(still_open))?;
+        for (source, open) in &open {
+            for still_open in open.iter() {
+                footer.open += 1;
+                let whose = words::whose(source);
+                write!(out, "{whose}{}", words::open_story(still_open))?;
+            }
         }
     }
     footer.print(out)
@@ -231,12 +281,12 @@ struct Footer {
 
 impl Footer {
     /// A question about connections does not list notices, but a loss may have taken an answer.
-    fn take_note(&mut self, record: &Record, asks_for_connections: bool) {
+    fn take_note(&mut self, record: &Record, whose: &str, asks_for_connections: bool) {
         let Record::Notice(notice) = record else {
             return;
         };
         if asks_for_connections && matches!(notice.kind, NoticeKind::Lost { .. }) {
-            self.remarks.push(words::line(record));
+            self.remarks.push(format!("{whose}{}", words::line(record)));
         }
     }
 

@@ -4,22 +4,25 @@
 mod ledger;
 
 use super::{key, recorded_in};
+use anyhow::bail;
 use record::RecordId;
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use trail::{
-    AnchorVerdict, BreakKind, ChainBreak, ChainReport, EpochReport, Head, KeyUse, PublicKey,
-    Report, SignatureReport, Trusted, Warning,
+    AnchorVerdict, Book, BreakKind, ChainBreak, ChainReport, EpochReport, Head, HeadError, KeyUse,
+    PublicKey, Report, SideTrails, SignatureReport, Source, TrailError, Trusted, Warning,
+    is_side_name, segments_dir, side_trails,
 };
 
 /// What `conntrail verify` can be told.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// A head that an earlier run wrote and that was kept where nobody could change it: are the
-    /// records up to there still the same?
-    #[arg(long = "anchor", value_name = "EPOCH:SEQUENCE:HEX")]
-    anchors: Vec<Head>,
+    /// records up to there still the same? NAME= in front is for the side trail of that name.
+    #[arg(long = "anchor", value_name = "[NAME=]EPOCH:SEQUENCE:HEX", value_parser = parse_anchor)]
+    anchors: Vec<Of<Head>>,
     /// Balance the ledger: epoch by epoch, do the recorder's own numbers come to what is there?
     #[arg(long)]
     ledger: bool,
@@ -27,9 +30,36 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "ledger")]
     json: bool,
     /// The public key of this device, as `conntrail key public` printed it: did it sign what is
-    /// here? Once for each key, where it was changed.
-    #[arg(long = "public-key", value_name = "FILE")]
-    public_keys: Vec<PathBuf>,
+    /// here? Once for each key, where it was changed. NAME= in front is for a side trail.
+    #[arg(long = "public-key", value_name = "[NAME=]FILE", value_parser = parse_key)]
+    public_keys: Vec<Of<PathBuf>>,
+}
+
+/// What is trusted, and of which trail.
+#[derive(Clone)]
+struct Of<T> {
+    source: Source,
+    trusted: T,
+}
+
+fn parse_anchor(text: &str) -> Result<Of<Head>, HeadError> {
+    let (source, head) = split(text);
+    let trusted = head.parse()?;
+    Ok(Of { source, trusted })
+}
+
+fn parse_key(text: &str) -> Result<Of<PathBuf>, Infallible> {
+    let (source, path) = split(text);
+    let trusted = PathBuf::from(path);
+    Ok(Of { source, trusted })
+}
+
+/// A file whose name looks as if it were meant for a side trail can be given as `./FILE`.
+fn split(text: &str) -> (Source, &str) {
+    match text.split_once('=') {
+        Some((name, rest)) if is_side_name(name) => (Source::Side(name.into()), rest),
+        Some(_) | None => (Source::Recorder, text),
+    }
 }
 
 /// Something is damaged or missing without having been declared, or an anchor could not be
@@ -42,50 +72,179 @@ const CHANGED: u8 = 3;
 /// The recorder's numbers do not come to what is there.
 const UNBALANCED: u8 = 4;
 
-/// Reads everything and reports. The exit code is 0 when all is there and every anchor holds,
-/// [`INCOMPLETE`] or [`CHANGED`] when not. With the ledger it is [`UNBALANCED`] where that does not
-/// balance and nothing was changed.
-///
-/// # Errors
-/// When nothing was recorded there, or the folder cannot be read.
-pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let segments = recorded_in(state_dir)?;
-    let files = arguments.public_keys.iter();
-    let keys: Vec<_> = files
-        .map(|file| key::read_public(file))
-        .collect::<Result<_, _>>()?;
-    let trusted = Trusted {
-        anchors: &arguments.anchors,
-        keys: &keys,
-    };
-    let report = trail::verify_trusting(&segments, trusted)?;
-    let mut out = io::stdout().lock();
-    if !arguments.json {
-        print(&report, &segments, &mut out)?;
-        print_signatures(&report, &keys, &mut out)?;
-    }
-    let mut balances = true;
-    if arguments.ledger {
-        let book = trail::balance(&segments)?;
-        balances = book.balances();
-        match arguments.json {
-            true => writeln!(out, "{}", ledger::json(&book))?,
-            false => ledger::print(&book, &mut out)?,
-        }
-    }
-    let signed = keys.is_empty() || signed_throughout(&report.chain.signatures);
-    Ok(if !report.looks_untouched() {
-        ExitCode::from(CHANGED)
-    } else if !balances {
-        ExitCode::from(UNBALANCED)
-    } else if report.is_complete() && report.anchors_hold() && signed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(INCOMPLETE)
-    })
+/// What was found, the worst last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Complete,
+    Incomplete,
+    Unbalanced,
+    Changed,
 }
 
-pub(super) fn print(report: &Report, segments: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+impl Verdict {
+    fn code(self) -> ExitCode {
+        match self {
+            Verdict::Complete => ExitCode::SUCCESS,
+            Verdict::Incomplete => ExitCode::from(INCOMPLETE),
+            Verdict::Unbalanced => ExitCode::from(UNBALANCED),
+            Verdict::Changed => ExitCode::from(CHANGED),
+        }
+    }
+}
+
+/// Reads everything and reports, the recorder's trail first and then each side trail. The exit code
+/// is 0 when all is there and every anchor holds, [`INCOMPLETE`] or [`CHANGED`] when not. With the
+/// ledger it is [`UNBALANCED`] where that does not balance and nothing was changed. Of several
+/// trails the worst counts.
+///
+/// # Errors
+/// When nothing was recorded there, the folder cannot be read, or something is trusted of a side
+/// trail that is not there.
+pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let mut trails = vec![(Source::Recorder, recorded_in(state_dir)?)];
+    let SideTrails {
+        trails: sides,
+        troubles,
+        left_out,
+    } = side_trails(state_dir);
+    let sides = sides.into_iter();
+    trails.extend(sides.map(|it| (Source::Side(it.name), segments_dir(&it.state))));
+    arguments.trusts_only(&trails)?;
+    let mut out = io::stdout().lock();
+    let mut books = Vec::new();
+    let mut worst = Verdict::Complete;
+    for (source, segments) in &trails {
+        match read(source, segments, arguments)? {
+            Ok(read) => {
+                worst = worst.max(read.verdict());
+                if !arguments.json {
+                    read.print(&mut out)?;
+                }
+                books.extend(read.book.map(|book| (source, book)));
+            }
+            Err(error) if *source == Source::Recorder => return Err(error.into()),
+            Err(error) => {
+                worst = worst.max(Verdict::Incomplete);
+                writeln!(io::stderr(), "conntrail: {source} is not verified: {error}")?;
+            }
+        }
+    }
+    for trouble in &troubles {
+        writeln!(io::stderr(), "conntrail: side trails: {trouble}")?;
+    }
+    if left_out > 0 {
+        writeln!(
+            io::stderr(),
+            "conntrail: {left_out} more side trails are not verified: state them as --state-dir"
+        )?;
+    }
+    if !troubles.is_empty() || left_out > 0 {
+        worst = worst.max(Verdict::Incomplete);
+    }
+    if arguments.json {
+        writeln!(out, "{}", ledger::json(&books))?;
+    }
+    Ok(worst.code())
+}
+
+impl Arguments {
+    /// What is trusted of a trail that is not there would otherwise be passed over in silence.
+    fn trusts_only(&self, trails: &[(Source, PathBuf)]) -> anyhow::Result<()> {
+        let anchors = self.anchors.iter().map(|it| &it.source);
+        let keys = self.public_keys.iter().map(|it| &it.source);
+        for named in anchors.chain(keys) {
+            if !trails.iter().any(|(source, _)| source == named) {
+                bail!(
+                    "{named} is not here, so what it should be compared with says nothing; a file \
+                     whose name has a = in it is given as ./FILE"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was read of one trail.
+struct Read<'a> {
+    source: &'a Source,
+    segments: &'a Path,
+    keys: Vec<PublicKey>,
+    report: Report,
+    book: Option<Book>,
+}
+
+/// The outer error is of what is trusted, the inner one of the trail.
+fn read<'a>(
+    source: &'a Source,
+    segments: &'a Path,
+    arguments: &Arguments,
+) -> anyhow::Result<Result<Read<'a>, TrailError>> {
+    let files = arguments.public_keys.iter();
+    let files = files.filter(|it| it.source == *source);
+    let keys = files.map(|it| key::read_public(&it.trusted));
+    let keys: Vec<PublicKey> = keys.collect::<Result<_, _>>()?;
+    let anchors = arguments.anchors.iter();
+    let anchors = anchors.filter(|it| it.source == *source);
+    let anchors: Vec<Head> = anchors.map(|it| it.trusted).collect();
+    let trusted = Trusted {
+        anchors: &anchors,
+        keys: &keys,
+    };
+    let report = match trail::verify_trusting(segments, trusted) {
+        Ok(report) => report,
+        Err(error) => return Ok(Err(error)),
+    };
+    let book = match arguments
+        .ledger
+        .then(|| trail::balance(segments))
+        .transpose()
+    {
+        Ok(book) => book,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(Ok(Read {
+        source,
+        segments,
+        keys,
+        report,
+        book,
+    }))
+}
+
+impl Read<'_> {
+    fn verdict(&self) -> Verdict {
+        let report = &self.report;
+        let signed = self.keys.is_empty() || signed_throughout(&report.chain.signatures);
+        if !report.looks_untouched() {
+            Verdict::Changed
+        } else if self.book.as_ref().is_some_and(|book| !book.balances()) {
+            Verdict::Unbalanced
+        } else if report.is_complete() && report.anchors_hold() && signed {
+            Verdict::Complete
+        } else {
+            Verdict::Incomplete
+        }
+    }
+
+    fn print(&self, out: &mut impl Write) -> anyhow::Result<()> {
+        print(self.source, &self.report, self.segments, out)?;
+        print_signatures(&self.report, &self.keys, out)?;
+        match &self.book {
+            Some(book) => ledger::print(book, out),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn print(
+    source: &Source,
+    report: &Report,
+    segments: &Path,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    if let Some(name) = source.name() {
+        writeln!(out, "\nside trail {name}")?;
+    }
     let Report {
         records,
         bytes,
@@ -130,11 +289,11 @@ pub(super) fn print(report: &Report, segments: &Path, out: &mut impl Write) -> a
         "Not everything is there: see the lines above."
     };
     writeln!(out, "{verdict}")?;
-    print_chain(&report.chain, out)
+    print_chain(source, &report.chain, out)
 }
 
 /// What the hashes say, and no more than that.
-fn print_chain(chain: &ChainReport, out: &mut impl Write) -> anyhow::Result<()> {
+fn print_chain(source: &Source, chain: &ChainReport, out: &mut impl Write) -> anyhow::Result<()> {
     for broken in &chain.breaks {
         writeln!(out, "  CHANGED  {}", broken_words(broken))?;
     }
@@ -183,7 +342,11 @@ fn print_chain(chain: &ChainReport, out: &mut impl Write) -> anyhow::Result<()> 
         )?;
     }
     if let Some(last) = chain.stretches.last() {
-        writeln!(out, "head {}", last.last)?;
+        // As --anchor takes it.
+        match source.name() {
+            None => writeln!(out, "head {}", last.last)?,
+            Some(name) => writeln!(out, "head {name}={}", last.last)?,
+        }
     }
     Ok(())
 }

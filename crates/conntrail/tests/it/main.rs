@@ -12,5 +12,6 @@ mod open_now;
 mod profiles;
 mod replaying;
 mod schema;
+mod side;
 mod signing;
 mod tool;

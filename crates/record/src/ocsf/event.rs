@@ -260,7 +260,7 @@ pub(super) enum Unmapped<'a> {
     #[serde(rename = "conntrail")]
     Connection(Box<ConnectionNotes<'a>>),
     #[serde(rename = "conntrail")]
-    Notice(Box<NoticeNotes>),
+    Notice(Box<NoticeNotes<'a>>),
 }
 
 impl Default for Unmapped<'_> {
@@ -269,8 +269,19 @@ impl Default for Unmapped<'_> {
     }
 }
 
+impl<'a> Unmapped<'a> {
+    pub(super) fn set_side_trail(&mut self, name: &'a str) {
+        match self {
+            Unmapped::Connection(notes) => notes.side_trail = Some(name),
+            Unmapped::Notice(notes) => notes.side_trail = Some(name),
+        }
+    }
+}
+
 #[derive(Serialize)]
 pub(super) struct ConnectionNotes<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) side_trail: Option<&'a str>,
     pub(super) phase: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) outcome: Option<&'static str>,
@@ -366,7 +377,9 @@ pub(super) struct ResponsibleNotes<'a> {
 }
 
 #[derive(Default, Serialize)]
-pub(super) struct NoticeNotes {
+pub(super) struct NoticeNotes<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) side_trail: Option<&'a str>,
     pub(super) notice: &'static str,
     pub(super) time_ns: i64,
     pub(super) mono_ns: u64,

@@ -16,4 +16,5 @@ mod real;
 mod refusal;
 mod rewrite;
 mod roundtrip;
+mod side;
 mod signing;

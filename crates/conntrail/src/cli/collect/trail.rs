@@ -3,6 +3,7 @@
 
 use crate::cli::{recorded_in, verify};
 use crate::words;
+use ::trail::Source;
 use anyhow::Context;
 use query::{Answer, Answers, Filter};
 use record::{Record, Wall, ocsf};
@@ -19,7 +20,7 @@ pub(super) fn verified(state_dir: &Path) -> anyhow::Result<String> {
     let segments = recorded_in(state_dir)?;
     let report = ::trail::verify(&segments)?;
     let mut text = Vec::new();
-    verify::print(&report, &segments, &mut text)?;
+    verify::print(&Source::Recorder, &report, &segments, &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

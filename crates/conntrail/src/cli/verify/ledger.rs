@@ -4,7 +4,7 @@ use crate::words::{date_time, spaced};
 use record::{RecordCounts, StageCounts, Stamp, Tally};
 use serde_json::{Value, json};
 use std::io::Write;
-use trail::{Account, Book, End, Finding, Line, Window, WindowCause};
+use trail::{Account, Book, End, Finding, Line, Source, Window, WindowCause};
 
 pub(super) fn print(book: &Book, out: &mut impl Write) -> anyhow::Result<()> {
     writeln!(out)?;
@@ -261,7 +261,25 @@ fn sides(line: Line) -> (&'static str, &'static str) {
     }
 }
 
-pub(super) fn json(book: &Book) -> Value {
+/// The recorder's book, and where there are side trails theirs in it, by name.
+pub(super) fn json(books: &[(&Source, Book)]) -> Value {
+    let mut all = Value::Null;
+    let mut sides = serde_json::Map::new();
+    for (source, book) in books {
+        match source.name() {
+            None => all = book_json(book),
+            Some(name) => {
+                sides.insert(name.to_owned(), book_json(book));
+            }
+        }
+    }
+    if !sides.is_empty() {
+        all["side_trails"] = Value::Object(sides);
+    }
+    all
+}
+
+fn book_json(book: &Book) -> Value {
     let accounts: Vec<Value> = book.accounts.iter().map(account_json).collect();
     json!({ "balances": book.balances(), "epochs": accounts })
 }
