@@ -21,6 +21,7 @@ mod log;
 #[cfg(any(target_os = "macos", test))]
 mod managed;
 mod privacy;
+mod readers;
 mod recording;
 mod sensing;
 mod signing;

@@ -5,6 +5,7 @@ use crate::capture::Capture;
 use crate::live_table::LiveTable;
 use crate::log::say;
 use crate::privacy::{PolicyWatch, Privacy};
+use crate::readers;
 use crate::sensing::{self, Sensed};
 use crate::signing::Signing;
 use anyhow::{Context, bail};
@@ -55,6 +56,7 @@ impl Recorder {
                 .then(|| config.age_max_s.saturating_mul(1_000_000_000)),
             ..WriterOptions::new(device.clone(), config.quota_bytes)
         };
+        readers::admit(state_dir, config);
         let trail = TrailWriter::open(state_dir, options, now)?;
         let started = NoticeKind::RecorderStarted {
             previous: trail.previous(),

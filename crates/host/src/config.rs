@@ -49,6 +49,8 @@ pub struct Config {
     pub segment_bytes: u64,
     /// `trail.age_max_s`
     pub age_max_s: u64,
+    /// `trail.group`; empty where the state folder's own rights decide.
+    pub group: String,
     /// `live.interval_ms`; zero for none.
     pub live_interval_ms: u64,
     /// `live.flows_max`
@@ -83,6 +85,7 @@ impl Default for Config {
             quota_bytes: 1 << 30,
             segment_bytes: 8 << 20,
             age_max_s: 0,
+            group: String::new(),
             live_interval_ms: 1_000,
             live_flows_max: 10_000,
             signing_key: String::new(),
@@ -349,6 +352,22 @@ pub const SETTINGS: &[Setting] = &[
         about: "Seconds after which records are deleted even where there is room; 0 for never.",
         show: |config| config.age_max_s.to_string(),
         set: |config, value| number(value, 0, CENTURY_S).map(|it| config.age_max_s = it),
+    },
+    Setting {
+        key: "trail.group",
+        about: "The one group, by name or number, that may read the trail beside the recorder.",
+        show: |config| as_toml(&config.group),
+        set: |config, value| {
+            let group = text(value)?;
+            if group.contains(|letter: char| letter.is_control() || letter == ':') {
+                return Err(format!(
+                    "{} is neither a group's name nor a number",
+                    quoted(group)
+                ));
+            }
+            group.clone_into(&mut config.group);
+            Ok(())
+        },
     },
     Setting {
         key: "trail.signing_key",

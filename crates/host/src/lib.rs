@@ -11,6 +11,7 @@ pub mod config;
 #[cfg(any(target_os = "macos", test))]
 mod darwin;
 pub mod device;
+pub mod groups;
 pub mod paths;
 pub mod preferences;
 pub mod private;

@@ -128,7 +128,8 @@ pub struct Entry {
 /// The file system of this machine.
 ///
 /// Directories are made for the owner and readable by the group (0750), files likewise (0640),
-/// whatever the process's mask says: who reads the trail is a matter of group, not of luck.
+/// whatever the process's mask says: who reads the trail is a matter of group, not of luck. The
+/// lock is for the owner alone (0600).
 ///
 /// What stands under a name may be anything, as when a trail was copied from elsewhere: a link is
 /// not followed, and a pipe, a socket or a device neither makes us wait nor is read.
@@ -221,8 +222,10 @@ impl Disk for RealDisk {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(FILE_MODE);
+            .mode(LOCK_MODE);
         let mut file = regular(&mut options, path)?;
+        // Earlier versions let the group read it. It may be another account's.
+        let _ = file.set_permissions(Permissions::from_mode(LOCK_MODE));
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -278,17 +281,24 @@ impl DiskFile for File {
 
 /// Opens what is a regular file itself.
 fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = options.custom_flags(flags.bits() as i32).open(path)?;
+    let file = options.custom_flags(same_file_flags()).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     Ok(file)
 }
 
-const DIR_MODE: u32 = 0o750;
-const SET_GROUP_ID: u32 = 0o2000;
-const FILE_MODE: u32 = 0o640;
+/// Opens what has the name itself, no link, and waits for nothing.
+pub(crate) fn same_file_flags() -> i32 {
+    (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32
+}
+
+pub(crate) const DIR_MODE: u32 = 0o750;
+pub(crate) const SET_GROUP_ID: u32 = 0o2000;
+pub(crate) const FILE_MODE: u32 = 0o640;
+
+/// Whoever may open the lock may hold it, and so keep the recorder from starting.
+const LOCK_MODE: u32 = 0o600;
 
 #[cfg(test)]
 mod tests {

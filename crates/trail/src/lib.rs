@@ -60,6 +60,7 @@ mod packing;
 mod reader;
 mod rewrite;
 mod scan;
+mod share;
 mod side;
 mod signing;
 mod stock;
@@ -83,6 +84,7 @@ pub use ledger::{
 };
 pub use merge::{Merged, MergedReader};
 pub use reader::{Damaged, Frames, Item, Missing, RawItem, ReadOptions, TrailReader, Warning};
+pub use share::share;
 pub use side::{SIDE_TRAILS_MAX, SideTrail, SideTrails, Source, is_side_name, side_trails};
 pub use signing::{KeyError, PublicKey, SigningKey, signatures_dir};
 pub use stock::SegmentRange;

@@ -34,6 +34,10 @@ pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<Exi
     print(&layers, &mut io::stdout().lock())?;
     let mut problems: Vec<String> = layers.problems().iter().map(ToString::to_string).collect();
     problems.extend(policy::problems(&layers.config, &beside));
+    if !layers.config.group.is_empty() {
+        let unknown = host::groups::group_id(&layers.config.group).err();
+        problems.extend(unknown.map(|error| format!("trail.group: {error}")));
+    }
     for problem in &problems {
         writeln!(io::stderr(), "conntrail: {problem}")?;
     }

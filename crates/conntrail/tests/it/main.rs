@@ -10,6 +10,7 @@ mod explaining;
 mod ledger;
 mod open_now;
 mod profiles;
+mod readers;
 mod replaying;
 mod schema;
 mod side;

@@ -55,7 +55,8 @@ fn rows(table: &Table) -> Vec<Row> {
     table.rows().collect::<Result<_, _>>().unwrap()
 }
 
-fn path(state: &Path) -> PathBuf {
+/// Where the table of the recorder is that keeps its trail in `state`.
+pub(crate) fn path(state: &Path) -> PathBuf {
     let endpoint = expected(state).endpoint.to_string();
     let folders = host::paths::own_live_folders(state);
     let mut paths = folders.iter().map(|it| it.join(&endpoint).join("live"));

@@ -14,6 +14,7 @@ mod kernel;
 mod ledger;
 mod live_table;
 mod privacy;
+mod readers;
 mod recorder;
 mod sampled;
 mod truth;
