@@ -5,6 +5,7 @@ use crate::error::{Context, TrailError};
 use crate::signing::signatures_dir;
 use crate::writer::segments_dir;
 use rustix::fs::OFlags;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -49,11 +50,16 @@ fn give_all(folder: &Path, group: u32) -> Result<(), TrailError> {
     let mut first = Ok(());
     for entry in fs::read_dir(folder).context("list", folder)? {
         let entry = entry.context("list", folder)?;
-        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) && is_of_trail(&entry.file_name()) {
             first = first.and(give_file_at(&entry.path(), group));
         }
     }
     first
+}
+
+fn is_of_trail(name: &OsStr) -> bool {
+    let extension = Path::new(name).extension();
+    name == "head" || extension.is_some_and(|it| it == "trail" || it == "sig")
 }
 
 fn give_folder(folder: &File, group: u32) -> io::Result<()> {
@@ -117,17 +123,25 @@ mod tests {
             &place("trail.lock"),
             &place("epoch"),
             &place("trail/head"),
+            &place("trail/note"),
         ] {
             fs::write(path, "text").unwrap();
             fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
         }
-        fs::hard_link(&secret, place("trail/second-name")).unwrap();
-        symlink(&secret, place("trail/link")).unwrap();
+        fs::hard_link(&secret, place("trail/second-name.trail")).unwrap();
+        symlink(&secret, place("trail/link.trail")).unwrap();
         symlink(&secret, place("times")).unwrap();
         assert!(share(state.path(), group).is_err(), "the link is told of");
-        let modes = ["policy.key", "trail.lock", "epoch", "trail/head", "trail"];
+        let modes = [
+            "policy.key",
+            "trail.lock",
+            "trail/note",
+            "epoch",
+            "trail/head",
+            "trail",
+        ];
         let modes = modes.map(|name| mode(&place(name)));
-        assert_eq!(modes, [0o600, 0o600, 0o640, 0o640, 0o2750]);
+        assert_eq!(modes, [0o600, 0o600, 0o600, 0o640, 0o640, 0o2750]);
         assert_eq!(mode(state.path()), 0o2750);
     }
 

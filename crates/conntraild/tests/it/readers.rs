@@ -3,7 +3,7 @@
 use crate::recorder::{Recorder, program};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -89,16 +89,22 @@ mod mount {
         }
     }
 
+    fn segments_of(state: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(trail::segments_dir(state)).unwrap();
+        let paths = entries.map(|it| it.unwrap().path());
+        let is_segment = |path: &PathBuf| path.extension().is_some_and(|it| it == "trail");
+        paths.filter(is_segment).collect()
+    }
+
     fn assert_given(state: &Path) {
         let segments = trail::segments_dir(state);
         for folder in [state, &segments] {
             assert_eq!(rights(folder), (READERS, 0o2750), "{}", folder.display());
             assert_only_readers_read(folder);
         }
-        let of_trail = fs::read_dir(&segments).unwrap();
-        let mut files: Vec<_> = of_trail.map(|it| it.unwrap().path()).collect();
-        assert!(files.len() > 1, "{files:?}");
-        files.push(state.join("epoch"));
+        let mut files = segments_of(state);
+        assert!(!files.is_empty());
+        files.extend([segments.join("head"), state.join("epoch")]);
         for file in &files {
             assert_eq!(rights(file), (READERS, 0o640), "{}", file.display());
             assert_only_readers_read(file);
@@ -125,8 +131,7 @@ mod mount {
         let config = naming(&READERS.to_string());
         let recorder = record(&config);
         let state = recorder.state_dir().to_owned();
-        let has_segment = || fs::read_dir(trail::segments_dir(&state)).unwrap().count() > 1;
-        wait_for(has_segment);
+        wait_for(|| !segments_of(&state).is_empty());
         assert_given(&state);
         let table = live_table::path(&state);
         assert_eq!(rights(&table), (READERS, 0o640));
@@ -138,8 +143,8 @@ mod mount {
     fn what_was_there_is_given_to_the_group_at_the_next_start() {
         let recorder = Recorder::start(&["--sensor", "sampled"]);
         let state = recorder.state_dir().to_owned();
-        let has_segment = || fs::read_dir(trail::segments_dir(&state)).unwrap().count() > 1;
-        wait_for(has_segment);
+        wait_for(|| !segments_of(&state).is_empty());
+        assert_eq!(rights(&segments_of(&state)[0]), (0, 0o640));
         let key = state.join("policy.key");
         fs::write(&key, "secret").unwrap();
         fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
