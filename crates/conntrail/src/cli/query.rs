@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use record::{NoticeKind, Outcome, Record, Wall, ocsf};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -201,7 +202,8 @@ impl Cursors {
         }
         // What went to a file must not be lost by a power cut that the cursor survives. Pipes and
         // terminals cannot be synced, and say so.
-        let _ = rustix::fs::fdatasync(out.get_ref());
+        let copy = out.get_ref().as_fd().try_clone_to_owned();
+        let _ = copy.and_then(|it| File::from(it).sync_data());
         for (source, cursor) in moved {
             cursor.save(&self.path(source))?;
             self.saved.insert(source.clone(), cursor);
