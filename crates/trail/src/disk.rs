@@ -281,9 +281,14 @@ impl DiskFile for File {
 
 /// Opens what is a regular file itself.
 fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let file = options.custom_flags(same_file_flags()).open(path)?;
+    let not_regular = || io::Error::new(ErrorKind::InvalidInput, "it is not a regular file");
+    let opened = options.custom_flags(same_file_flags()).open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(code) if code == Errno::LOOP.raw_os_error() => not_regular(),
+        Some(_) | None => error,
+    })?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+        return Err(not_regular());
     }
     Ok(file)
 }

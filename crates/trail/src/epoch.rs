@@ -21,8 +21,8 @@ impl EpochFile {
         }
     }
 
-    /// The latest epoch; zero when there was none, or when the file is damaged, in which case
-    /// the segments must tell. `None` when there is a file that the device refuses to read.
+    /// The latest epoch; zero when there was none, or when the file is damaged or no file, in
+    /// which case the segments must tell. `None` when there is a file that the device refuses to read.
     pub(crate) fn read<D: Disk>(&self, disk: &D) -> Option<u64> {
         let mut bytes = [0; 32];
         let path = self.state.join(NAME);
@@ -31,7 +31,7 @@ impl EpochFile {
             .and_then(|file| file.read_at(&mut bytes, 0));
         let count = match read {
             Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            Err(error) if is_absent(error.kind()) => 0,
             Err(_) => return None,
         };
         let text = std::str::from_utf8(&bytes[..count]).unwrap_or("");
@@ -50,6 +50,11 @@ impl EpochFile {
         disk.rename(&new, &path).context("rename to", &path)?;
         disk.sync_dir(&self.state).context("sync", &self.state)
     }
+}
+
+/// Nothing has the name, or a link or a pipe, which is not followed.
+fn is_absent(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::InvalidInput)
 }
 
 const NAME: &str = "epoch";
