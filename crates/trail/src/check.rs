@@ -287,8 +287,10 @@ impl Checker {
             _ if ours < theirs => {
                 Some(end(ours + 1, theirs, BreakKind::CutOff)).filter(|_| !self.damaged)
             }
+            // What is damaged at the end was not there for whoever began the next epoch either.
             Some(hash) if *hash == previous.hash && ours > theirs => {
-                Some(end(theirs + 1, ours, BreakKind::Added))
+                let seen = self.last_seen.get(&at.epoch).copied().unwrap_or(0);
+                (seen > theirs).then(|| end(theirs + 1, seen, BreakKind::Added))
             }
             Some(_) | None => {
                 let first = header.name.first_sequence;
