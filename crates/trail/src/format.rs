@@ -115,6 +115,17 @@ pub(crate) enum SegmentFront {
     Damaged,
 }
 
+impl SegmentFront {
+    /// Whether this stands before the frames of that segment, as far as it can be read.
+    pub(crate) fn may_be(&self, name: SegmentName) -> bool {
+        match self {
+            SegmentFront::Header(header) => header.name == name,
+            SegmentFront::Damaged => true,
+            SegmentFront::NewerFormat(_) | SegmentFront::Short => false,
+        }
+    }
+}
+
 /// What a segment's header says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SegmentFacts<'a> {

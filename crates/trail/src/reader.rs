@@ -133,6 +133,9 @@ pub struct TrailReader<D: Disk = RealDisk> {
     dir: PathBuf,
     options: ReadOptions,
     current: Option<Scanner<D::File>>,
+    /// The segment after the current one, if it is of the same epoch, and whether it is what its
+    /// name says, once that mattered.
+    successor: Option<(SegmentName, Option<bool>)>,
     /// The last segment that was opened or given up.
     passed: Option<SegmentName>,
     next: Expected,
@@ -240,6 +243,7 @@ impl<D: Disk> TrailReader<D> {
             dir: dir.to_owned(),
             options,
             current: None,
+            successor: None,
             passed: None,
             next: Expected::default(),
             unpacker: Unpacker::new(),
@@ -433,24 +437,49 @@ impl<D: Disk> TrailReader<D> {
 
     /// The header of a segment, if it is readable and its own.
     fn peek(&self, name: SegmentName) -> Option<Box<SegmentHeader>> {
-        let file = self.disk.open(&self.dir.join(name.to_string())).ok()?;
-        let length = file.length().ok()?;
-        let mut scanner = Scanner::new(file, name);
-        scanner.extend(length, true);
-        match scanner.front() {
+        match self.front_of(name)? {
             SegmentFront::Header(header) => Some(header).filter(|header| header.name == name),
             SegmentFront::NewerFormat(_) | SegmentFront::Short | SegmentFront::Damaged => None,
         }
     }
 
+    fn front_of(&self, name: SegmentName) -> Option<SegmentFront> {
+        let file = self.disk.open(&self.dir.join(name.to_string())).ok()?;
+        let length = file.length().ok()?;
+        let mut scanner = Scanner::new(file, name);
+        scanner.extend(length, true);
+        Some(scanner.front())
+    }
+
+    /// Whether a frame is what a write that failed left: everything from the first record of the
+    /// next segment on stands there. A power cut may bring such frames back, and any of them
+    /// without those before it, so that they would hide what is missing between.
+    fn is_left_over(&mut self, header: &FrameHeader) -> bool {
+        match self.successor {
+            Some((successor, told)) if header.first_sequence >= successor.first_sequence => {
+                let is_successor = || {
+                    self.front_of(successor)
+                        .is_some_and(|front| front.may_be(successor))
+                };
+                let is_successor = told.unwrap_or_else(is_successor);
+                self.successor = Some((successor, Some(is_successor)));
+                is_successor
+            }
+            Some(_) | None => false,
+        }
+    }
+
     /// Goes on to the next frame in the current segment; false when there is none.
     fn next_frame(&mut self) -> bool {
-        let Some(scanner) = &mut self.current else {
+        let Some(header) = self.current.as_mut().and_then(Scanner::next_header) else {
             return false;
         };
-        let Some(header) = scanner.next_header() else {
-            return false;
-        };
+        let is_left_over = self.is_left_over(&header);
+        let scanner = self.current.as_mut().expect("it was there above");
+        if is_left_over {
+            scanner.pass_unread(&header);
+            return true;
+        }
         let seen = header.last_sequence() < self.next.sequence;
         let wanted = !seen && self.options.wants(&header, scanner);
         if !wanted && self.checker.is_none() {
@@ -578,6 +607,10 @@ impl<D: Disk> TrailReader<D> {
         let path = self.dir.join(scanner.name().to_string());
         let length = scanner.file().length().context("measure", &path)?;
         let (limit, settled) = shelf.extent(scanner.name(), length);
+        let successor = shelf.successor(scanner.name());
+        if self.successor.map(|(known, _)| known) != successor {
+            self.successor = successor.map(|successor| (successor, None));
+        }
         Ok(scanner.extend(limit, settled))
     }
 
@@ -613,6 +646,7 @@ impl<D: Disk> TrailReader<D> {
         let (limit, settled) = shelf.extent(name, length);
         let mut scanner = Scanner::new(file, name);
         scanner.extend(limit, settled);
+        self.successor = shelf.successor(name).map(|successor| (successor, None));
         match self.read_front(&mut scanner, path) {
             Front::Readable => self.begin_segment(scanner),
             Front::Stranger => {}
@@ -789,16 +823,36 @@ impl Shelf {
         })
     }
 
-    /// The segment before the one that holds the record `next`.
+    /// The segment of the same epoch that goes on where this one was left. The head may know of
+    /// one that was made after the directory was listed.
+    fn successor(&self, name: SegmentName) -> Option<SegmentName> {
+        let after = (Bound::Excluded(name), Bound::Unbounded);
+        let listed = self.segments.range(after).next().map(|(name, _)| *name);
+        let published = self.head.map(|head| head.segment);
+        let successors = listed.into_iter().chain(published);
+        successors
+            .filter(|successor| successor.epoch == name.epoch && *successor > name)
+            .min()
+    }
+
+    /// The segment before the first one that may hold the record `next`. Where one would begin with
+    /// it, a crash may have left that empty, and the record in the one before.
     fn before(&self, next: Expected) -> Option<SegmentName> {
         let wanted = SegmentName {
             epoch: next.epoch,
             first_sequence: next.sequence,
         };
         let mut back = self.segments.range(..=wanted).rev().map(|(name, _)| *name);
-        back.next()
-            .filter(|name| name.epoch != next.epoch)
-            .or_else(|| back.next())
+        let of_epoch = |name: &SegmentName| name.epoch == next.epoch;
+        let first = back.next();
+        let first = match first.filter(|first| *first == wanted) {
+            Some(_) => back.next(),
+            None => first,
+        };
+        match first.filter(of_epoch) {
+            Some(_) => back.next(),
+            None => first,
+        }
     }
 
     fn unpublished_bytes(&self) -> u64 {

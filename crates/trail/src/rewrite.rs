@@ -27,6 +27,8 @@ pub(crate) struct Rewrite<F> {
     new_path: PathBuf,
     source: Scanner<F>,
     source_bytes: u64,
+    /// Where the next segment of the epoch begins, if there is one.
+    until: Option<u64>,
     new: F,
     new_bytes: u64,
     frames_read: u64,
@@ -82,6 +84,7 @@ impl<F: DiskFile> Rewrite<F> {
         disk: &D,
         path: PathBuf,
         name: SegmentName,
+        until: Option<u64>,
         new_path: &Path,
     ) -> Result<Result<Rewrite<F>, Unfit>, TrailError> {
         let file = disk.open(&path).context("open", &path)?;
@@ -119,6 +122,7 @@ impl<F: DiskFile> Rewrite<F> {
             new_path: new_path.to_owned(),
             source,
             source_bytes,
+            until,
             new,
             new_bytes: front.len() as u64,
             frames_read: 0,
@@ -156,6 +160,10 @@ impl<F: DiskFile> Rewrite<F> {
             let Some(header) = self.source.next_header() else {
                 return self.finish();
             };
+            // What a write that failed left must not become one with what is synced.
+            if self.until.is_some_and(|it| header.last_sequence() >= it) {
+                return Ok(Progress::Unfit(Unfit::Torn));
+            }
             if !is_ordinary(&header) {
                 return Ok(Progress::Unfit(Unfit::Strange));
             }

@@ -175,7 +175,8 @@ impl Stock {
         // The segment after it tells what was synced; a crash may have left more.
         let kept = self.segments.get(&name);
         if kept.is_some_and(|kept| kept.last_sequence.is_none()) {
-            let (last, is_all) = last_sequence(disk, dir, name);
+            let until = self.until(disk, dir, name, current);
+            let (last, is_all) = last_sequence(disk, dir, name, until);
             if let Some(kept) = self.segments.get_mut(&name)
                 && !is_all
                 && kept.refusals < REFUSALS_MAX
@@ -208,13 +209,37 @@ impl Stock {
     /// The records of a segment, as far as they are known without looking into it.
     pub(crate) fn range(&self, name: SegmentName, current: Option<SegmentName>) -> SegmentRange {
         let known = self.segments.get(&name).and_then(|kept| kept.last_sequence);
-        let after = self.names().chain(current).find(|after| *after > name);
-        let neighbour = after.filter(|after| after.epoch == name.epoch);
+        let neighbour = self.successor(name, current);
         SegmentRange {
             epoch: name.epoch,
             first_sequence: name.first_sequence,
             last_sequence: known.or(neighbour.map(|after| after.first_sequence - 1)),
         }
+    }
+
+    /// From which sequence on frames of a segment are what a write that failed left, because the
+    /// segment after it repeats them.
+    fn until<D: Disk>(
+        &self,
+        disk: &D,
+        dir: &Path,
+        name: SegmentName,
+        current: Option<SegmentName>,
+    ) -> Option<u64> {
+        let successor = self.successor(name, current)?;
+        let is_there = current == Some(successor)
+            || open_segment(disk, dir, successor).is_ok_and(|mut it| it.front().may_be(successor));
+        is_there.then_some(successor.first_sequence)
+    }
+
+    /// The segment of the same epoch that goes on where this one was left.
+    pub(crate) fn successor(
+        &self,
+        name: SegmentName,
+        current: Option<SegmentName>,
+    ) -> Option<SegmentName> {
+        let after = self.names().chain(current).find(|after| *after > name);
+        after.filter(|after| after.epoch == name.epoch)
     }
 
     /// The latest epoch that a name or a header tells of; zero when there is none.
@@ -251,7 +276,8 @@ impl Stock {
         self.names().rev().find_map(|name| {
             let mut scanner = open_segment(disk, dir, name).ok()?;
             let _ = scanner.file().sync();
-            let (header, last) = last_frame(&mut scanner)?;
+            let until = self.until(disk, dir, name, None);
+            let (header, last) = last_frame(&mut scanner, until)?;
             let stopped =
                 |notice: &NoticeKind| matches!(notice, NoticeKind::RecorderStopped { .. });
             let previous = PreviousEpoch {
@@ -270,10 +296,15 @@ impl Stock {
 
 /// The last sequence in a segment, by its own frames, as far as they can be read, and whether all
 /// of it can; `None` when it has no frame.
-fn last_sequence<D: Disk>(disk: &D, dir: &Path, name: SegmentName) -> (Option<u64>, bool) {
+fn last_sequence<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    name: SegmentName,
+    until: Option<u64>,
+) -> (Option<u64>, bool) {
     match open_segment(disk, dir, name) {
         Ok(mut scanner) => {
-            let last = last_frame(&mut scanner);
+            let last = last_frame(&mut scanner, until);
             let last = last.map(|(header, _)| header.last_sequence());
             (last, !scanner.is_broken())
         }
@@ -313,16 +344,21 @@ fn open_segment<D: Disk>(
     Ok(scanner)
 }
 
-/// The last valid frame and its last record, if that can be read.
+/// The last valid frame before the record `until`, and its last record, if that can be read.
 ///
 /// Only when the last frame's payload is damaged are those before it looked into.
-fn last_frame<F: DiskFile>(scanner: &mut Scanner<F>) -> Option<(FrameHeader, Option<Record>)> {
+fn last_frame<F: DiskFile>(
+    scanner: &mut Scanner<F>,
+    until: Option<u64>,
+) -> Option<(FrameHeader, Option<Record>)> {
     let mut unpacker = Unpacker::new();
     scanner.front();
     let start = scanner.position();
     let mut last = None;
     while let Some(header) = scanner.next_header() {
-        last = Some((scanner.position(), header));
+        if stands_before(&header, until) {
+            last = Some((scanner.position(), header));
+        }
         scanner.pass_unread(&header);
     }
     let (position, header) = last?;
@@ -331,21 +367,26 @@ fn last_frame<F: DiskFile>(scanner: &mut Scanner<F>) -> Option<(FrameHeader, Opt
         return Some((header, last_record(&unpacker)));
     }
     scanner.seek(start);
-    last_good_frame(scanner, unpacker)
+    last_good_frame(scanner, until, unpacker)
 }
 
 fn last_good_frame<F: DiskFile>(
     scanner: &mut Scanner<F>,
+    until: Option<u64>,
     mut unpacker: Unpacker,
 ) -> Option<(FrameHeader, Option<Record>)> {
     let mut last = None;
     while let Some(header) = scanner.next_header() {
-        if scanner.load(&header, &mut unpacker).is_ok() {
+        if stands_before(&header, until) && scanner.load(&header, &mut unpacker).is_ok() {
             last = Some((header, last_record(&unpacker)));
         }
         scanner.pass(&header);
     }
     last
+}
+
+fn stands_before(header: &FrameHeader, until: Option<u64>) -> bool {
+    until.is_none_or(|until| header.first_sequence < until)
 }
 
 fn last_record(unpacker: &Unpacker) -> Option<Record> {

@@ -402,7 +402,7 @@ impl<D: Disk> TrailWriter<D> {
 
     /// When [`TrailWriter::tend`] has something to do again; `None` when it never has.
     pub fn tend_timeout(&self) -> Option<Mono> {
-        let something = self.rewrite.is_some() || self.stock.to_rewrite(&self.planned).is_some();
+        let something = self.rewrite.is_some() || self.to_rewrite().is_some();
         (self.options.rewrite_bytes > 0 && something).then_some(self.tend_at)
     }
 
@@ -477,12 +477,22 @@ impl<D: Disk> TrailWriter<D> {
         Ok(None)
     }
 
+    /// A segment that may be written a second time; not the one that the head speaks of, because
+    /// what is synced of it would no longer be as long as the head says.
+    fn to_rewrite(&self) -> Option<SegmentName> {
+        let name = self.stock.to_rewrite(&self.planned);
+        name.filter(|name| *name != self.published.segment)
+    }
+
     fn begin_rewrite(&mut self) -> Result<Option<Rewrite<D::File>>, TrailError> {
-        let Some(name) = self.stock.to_rewrite(&self.planned) else {
+        let Some(name) = self.to_rewrite() else {
             return Ok(None);
         };
         let path = self.places.segments.join(name.to_string());
-        let begun = Rewrite::begin(&self.disk, path, name, &self.places.rewrite())?;
+        let current = self.current.as_ref().map(|current| current.name);
+        let successor = self.stock.successor(name, current);
+        let until = successor.map(|successor| successor.first_sequence);
+        let begun = Rewrite::begin(&self.disk, path, name, until, &self.places.rewrite())?;
         if let Err(why) = &begun {
             self.leave_as_it_is(name, *why, None);
         }

@@ -343,10 +343,26 @@ class Reader:
             settled = bool(head) and name[0] <= head[0] or name != names[-1]
             if head and name == head[:2]:
                 data = data[: head[2]]
-            self.segment(name, data, settled)
+            self.segment(name, data, settled, self.next_segment(name, names))
         self.chain.close()
         for name in names:
             self.read_signatures(name)
+
+    def next_segment(self, name, names):
+        """Where the segment after this one begins, if it is one of the same epoch."""
+        after = [other for other in names if other > name][:1]
+        if not after or after[0][0] != name[0]:
+            return None
+        path = os.path.join(self.folder, "e%08d-s%012d.trail" % after[0])
+        with open(path, "rb") as file:
+            data = file.read()
+        try:
+            header = Header(data)
+            right = header.version in (1, 2) and header.name == after[0]
+        except ValueError:
+            length = struct.unpack_from("<I", data, 12)[0] if len(data) >= 16 else 20
+            right = not SEGMENT_MAGIC.startswith(data[:8]) or not len(data) < length <= 65536
+        return after[0][1] if right else None
 
     def read_signatures(self, name):
         folder = os.path.join(os.path.dirname(self.folder), "signatures")
@@ -384,7 +400,7 @@ class Reader:
             return None
         return struct.unpack_from("<QQQ", data, 8)
 
-    def segment(self, name, data, settled):
+    def segment(self, name, data, settled, until):
         header, at = None, 0
         try:
             header = Header(data)
@@ -398,26 +414,30 @@ class Reader:
         self.chain.segment(name, header)
         if name[0] != self.next[0]:
             self.next = (name[0], 1)
-        bad_from = None
+        bad_from = bad_to = None
         while len(data) - at >= 60:
             frame = self.frame_at(name, header, data, at)
             if frame is None:
                 bad_from = at if bad_from is None else bad_from
                 found = data.find(MARKER, at + 1)
-                at = found if found >= 0 else len(data)
+                at = bad_to = found if found >= 0 else len(data)
+                continue
+            if until is not None and frame.first >= until:
+                at = frame.end
                 continue
             try:
                 frame.load(data)
             except ValueError:
                 self.chain.lost(frame)
-                bad_from = at if bad_from is None else bad_from
+                bad_from, bad_to = at if bad_from is None else bad_from, frame.end
             else:
                 self.damaged(name, bad_from, at)
                 bad_from = None
                 self.take(frame)
             at = frame.end
         if settled and (bad_from is not None or at < len(data)):
-            self.damaged(name, at if bad_from is None else bad_from, len(data))
+            end = len(data) if at < len(data) else bad_to
+            self.damaged(name, at if bad_from is None else bad_from, end)
 
     def frame_at(self, name, header, data, at):
         try:

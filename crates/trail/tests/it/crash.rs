@@ -3,6 +3,7 @@
 use crate::helpers::*;
 use record::RecordId;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use trail::testing::MemoryDisk;
 use trail::{Flushed, ReadOptions, SegmentRange, WriterOptions, verify_on};
 
@@ -192,6 +193,92 @@ fn what_a_killed_recorder_left_is_safe_once_the_next_one_names_it() {
             "{last:?} was named and is gone"
         );
     }
+}
+
+/// Three records that are synced, and two more that are left behind them: the write of a third
+/// failed, and so did cutting them off.
+fn failed_write(disk: &MemoryDisk) -> Writer {
+    let mut writer = open(disk, options()).unwrap();
+    write_groups(&mut writer, 1, 3, 1);
+    for sequence in 4..=6 {
+        append(&mut writer, sequence, sequence);
+        disk.fail(disk.calls()..disk.calls() + 1, ErrorKind::Other);
+        writer.flush(at(sequence)).unwrap_err();
+    }
+    let call = disk.calls();
+    disk.fail(call + 2..call + 5, ErrorKind::Other);
+    writer.flush(at(7)).unwrap_err();
+    assert_eq!(read(disk).ids(), ids(1, 1..=3));
+    assert_eq!(read_all(disk).ids(), ids(1, 1..=5));
+    writer
+}
+
+#[test]
+fn what_a_failed_write_left_never_hides_what_was_synced_later() {
+    let mut came_back = 0;
+    for seed in 0..200 {
+        let disk = MemoryDisk::new();
+        let mut writer = failed_write(&disk);
+        told_nothing(&writer.flush(at(8)).unwrap());
+        append(&mut writer, 7, 9);
+        told_nothing(&writer.flush(at(9)).unwrap());
+        drop(writer);
+        assert_eq!(segments(&disk).len(), 2);
+        let synced = disk.durable_length(&segments(&disk)[0]);
+
+        let disk = disk.after_power_cut(seed);
+        came_back += u64::from(disk.length(&segments(&disk)[0]) > Some(synced));
+        let found = read_all(&disk);
+        found.assert_true();
+        assert_eq!((found.ids(), found.declared_lost()), (ids(1, 1..=7), 0));
+        let after = ReadOptions {
+            after: Some(ids(1, [3])[0]),
+            unpublished_too: true,
+            ..ReadOptions::default()
+        };
+        assert_eq!(drain(&mut reader(&disk, after)).ids(), ids(1, 4..=7));
+        assert_unbroken(&disk);
+        let next = open(&disk, options()).unwrap();
+        assert_eq!(next.previous().unwrap().last_sequence, 7);
+    }
+    assert!(came_back > 50, "{came_back}");
+}
+
+#[test]
+fn what_a_failed_write_left_is_shown_where_nothing_repeats_it() {
+    let disk = MemoryDisk::new();
+    let mut writer = failed_write(&disk);
+    disk.cut_power_at(disk.calls() + 1);
+    writer.flush(at(8)).unwrap_err();
+    drop(writer);
+    let disk = disk.after_kill();
+    assert_eq!(segments(&disk).len(), 2, "the second has half a header");
+    let next = open(&disk, options()).unwrap();
+    assert_eq!(next.previous().unwrap().last_sequence, 5);
+    let after = ReadOptions {
+        after: Some(ids(1, [3])[0]),
+        ..ReadOptions::default()
+    };
+    assert_eq!(drain(&mut reader(&disk, after)).ids(), ids(1, 4..=5));
+    assert_eq!(read(&disk).ids(), ids(1, 1..=5));
+    assert_unbroken(&disk);
+}
+
+#[test]
+fn an_end_that_was_damaged_before_the_next_epoch_is_no_edit() {
+    let disk = MemoryDisk::new();
+    let mut writer = open(&disk, options()).unwrap();
+    write_groups(&mut writer, 1, 4, 2);
+    drop(writer);
+    let path = &segments(&disk)[0];
+    let end = disk.length(path).unwrap();
+    assert!(disk.rot(path, end - 1..end, |byte| *byte ^= 1));
+    let disk = disk.after_kill();
+    let mut next = open(&disk, options()).unwrap();
+    assert_eq!(next.previous().unwrap().last_sequence, 2);
+    write_groups(&mut next, 1, 2, 2);
+    assert_eq!(read(&disk).damaged.len(), 1);
+    assert_unbroken(&disk);
 }
 
 #[test]

@@ -240,6 +240,32 @@ fn rewriting_takes_small_steps_and_pauses() {
 }
 
 #[test]
+fn what_a_failed_sync_left_is_never_made_one_with_what_is_synced() {
+    let disk = MemoryDisk::new();
+    let mut writer = open(&disk, options()).unwrap();
+    write_groups(&mut writer, 1, 60, 1);
+    append(&mut writer, 61, 61);
+    let call = disk.calls();
+    disk.fail(call + 1..call + 3, ErrorKind::Other);
+    writer.flush(at(61)).unwrap_err();
+    let first = segments(&disk)[0].clone();
+    let left = disk.contents(&first).unwrap();
+    let tend = |writer: &mut Writer, from: u64| {
+        for seconds in from..from + 200 {
+            assert_eq!(writer.tend(second(seconds)).unwrap(), None);
+        }
+        assert_eq!(disk.contents(&first), Some(left.clone()));
+    };
+    // The head still says how much of it is synced.
+    tend(&mut writer, 100);
+    assert_eq!(read(&disk).ids(), ids(1, 1..=60));
+    told_nothing(&writer.flush(at(62)).unwrap());
+    assert_eq!(segments(&disk).len(), 2);
+    tend(&mut writer, 400);
+    assert_eq!(read(&disk).ids(), ids(1, 1..=61));
+}
+
+#[test]
 fn power_cut_while_rewriting_leaves_exactly_one_copy() {
     let recorded = MemoryDisk::new();
     let heads = quiet_epoch(&recorded, 60);
