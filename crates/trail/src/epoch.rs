@@ -22,7 +22,8 @@ impl EpochFile {
     }
 
     /// The latest epoch; zero when there was none, or when the file is damaged or no file, in
-    /// which case the segments must tell. `None` when there is a file that the device refuses to read.
+    /// which case the segments must tell. `None` when there is a file that the device refuses to
+    /// read.
     pub(crate) fn read<D: Disk>(&self, disk: &D) -> Option<u64> {
         let mut bytes = [0; 32];
         let path = self.state.join(NAME);

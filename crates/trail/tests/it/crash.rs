@@ -197,7 +197,7 @@ fn what_a_killed_recorder_left_is_safe_once_the_next_one_names_it() {
 
 /// Three records that are synced, and two more that are left behind them: the write of a third
 /// failed, and so did cutting them off.
-fn failed_write(disk: &MemoryDisk) -> Writer {
+pub(crate) fn failed_write(disk: &MemoryDisk) -> Writer {
     let mut writer = open(disk, options()).unwrap();
     write_groups(&mut writer, 1, 3, 1);
     for sequence in 4..=6 {

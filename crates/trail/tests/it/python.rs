@@ -2,6 +2,7 @@
 //!
 //! Frames are decompressed beforehand, so that nothing but Python's own library is needed.
 
+use crate::crash::failed_write;
 use crate::helpers::*;
 use crate::signing::signed_epoch;
 use record::sample::Random;
@@ -237,6 +238,16 @@ fn both_readers_agree_on_edits_repeats_and_what_is_not_published() {
         drop(writer);
         disks.push((format!("refused at {call}"), disk));
     }
-    assert!(disks.len() > 30);
+    for seed in 0..40 {
+        let disk = MemoryDisk::new();
+        let mut writer = failed_write(&disk);
+        told_nothing(&writer.flush(at(8)).unwrap());
+        drop(writer);
+        let disk = disk.after_power_cut(seed);
+        // It may lag behind.
+        disk.put(&dir().join("head"), b"");
+        disks.push((format!("half of it came back, {seed}"), disk));
+    }
+    assert!(disks.len() > 70);
     assert_agreement(&disks);
 }
