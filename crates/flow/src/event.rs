@@ -131,7 +131,8 @@ pub enum Event {
     },
     /// Something was lost between the kernel and the table.
     Lost {
-        /// Where.
+        /// Where. Any place behind the sensor's queue is taken for that: what was lost there the
+        /// recorder counts itself, and nobody else may say so.
         stage: LossStage,
         /// Why.
         cause: LossCause,

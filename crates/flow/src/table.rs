@@ -897,6 +897,13 @@ impl FlowTable {
         count: Option<u64>,
         now: Mono,
     ) {
+        let stage = match stage {
+            LossStage::Kernel => stage,
+            LossStage::SensorQueue
+            | LossStage::FlowTable
+            | LossStage::TrailQueue
+            | LossStage::Trail => LossStage::SensorQueue,
+        };
         if what == LostKind::Closes {
             let count = count.unwrap_or(0);
             self.counters.closes_lost += count;
@@ -969,6 +976,7 @@ mod tests {
     use super::*;
     use crate::event::Tuple;
     use record::{ByteQuality, ConnectionId, Endpoint, IdentitySource, Process, SensorKind};
+    use std::collections::BTreeSet;
 
     #[test]
     fn one_connection_is_one_id_from_open_to_close() {
@@ -1224,6 +1232,30 @@ mod tests {
             .count() as u64;
         assert_eq!(evictions, table.counters().evicted);
         assert_eq!(records.last().unwrap().id.ordinal, 1, "the busy one stayed");
+    }
+
+    #[test]
+    fn a_sensor_tells_of_no_loss_behind_it() {
+        let mut table = table();
+        for stage in LossStage::ALL {
+            let lost = Event::Lost {
+                stage: *stage,
+                cause: LossCause::QueueFull,
+                what: LostKind::Records,
+                count: Some(1),
+            };
+            table.handle(lost, Mono(2_500));
+        }
+        let mut told = BTreeSet::new();
+        while let Some(output) = table.poll_output() {
+            if let Output::Record(Record::Notice(notice)) = output
+                && let NoticeKind::Lost { stage, .. } = notice.kind
+            {
+                told.insert(stage);
+            }
+        }
+        let before_the_table = [LossStage::Kernel, LossStage::SensorQueue];
+        assert_eq!(told, BTreeSet::from(before_the_table));
     }
 
     #[test]

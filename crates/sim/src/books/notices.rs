@@ -56,9 +56,14 @@ impl Notices {
             count,
         } = event
         {
-            let before = self.declared.insert((*stage, *cause, *what), at);
+            // Of what is behind the sensor only the recorder knows.
+            let stage = match *stage == LossStage::Kernel {
+                true => LossStage::Kernel,
+                false => LossStage::SensorQueue,
+            };
+            let before = self.declared.insert((stage, *cause, *what), at);
             let lost = NoticeKind::Lost {
-                stage: *stage,
+                stage,
                 cause: *cause,
                 what: *what,
                 count: *count,
