@@ -19,6 +19,8 @@ pub(crate) struct Books {
     undeclared_cause: LossCause,
     /// Connections in the sums among all that was refused.
     refused_in_sums: u64,
+    /// The same of what the policy dropped.
+    dropped_in_sums: u64,
     flushed_at: Stamp,
     disk_refuses: bool,
 }
@@ -39,6 +41,7 @@ impl Books {
             undeclared_since: now,
             undeclared_cause: LossCause::QueueFull,
             refused_in_sums: 0,
+            dropped_in_sums: 0,
             flushed_at: now,
             disk_refuses: false,
         }
@@ -57,6 +60,7 @@ impl Books {
     /// The policy dropped a record.
     pub(crate) fn dropped(&mut self, record: &Record) {
         self.stages.dropped.count(record);
+        self.dropped_in_sums += closes_in_sum(record);
     }
 
     /// A record has its sequence.
@@ -74,11 +78,7 @@ impl Books {
             };
         }
         self.undeclared.count(record);
-        if let Record::Connection(connection) = record
-            && connection.aggregate.is_some()
-        {
-            self.refused_in_sums += connection.closes();
-        }
+        self.refused_in_sums += closes_in_sum(record);
     }
 
     /// The trail was flushed, or tried to be.
@@ -131,15 +131,17 @@ impl Books {
     }
 
     /// Corrects what the flow table says of its closes: it does not know what was refused after
-    /// it. False where that cannot be said yet, because not all of it is declared.
+    /// it. Refused closes beyond all ends that count as recorded were repeated ones, and are
+    /// declared as lost like the others, so they are ends of their own from then on. False where that cannot be said yet, because not all of it is declared.
     pub(crate) fn settle(&self, record: &mut Record) -> bool {
         let Some(tally) = tally_of(record) else {
             return true;
         };
         let refused = self.stages.refused.closes;
         let in_sums = self.refused_in_sums.min(tally.closes_aggregated);
-        let lost = refused.saturating_sub(in_sums).min(tally.closes_recorded);
-        tally.closes_recorded -= lost;
+        let lost = refused.saturating_sub(in_sums);
+        tally.closes_made += lost.saturating_sub(tally.closes_recorded);
+        tally.closes_recorded = tally.closes_recorded.saturating_sub(lost);
         tally.closes_aggregated -= in_sums;
         tally.closes_lost += lost + in_sums;
         self.is_declared()
@@ -149,15 +151,32 @@ impl Books {
     pub(crate) fn told(&self, table: &flow::Counters) -> Option<StageCounts> {
         self.is_declared().then_some(StageCounts {
             closes_waiting: table.closes_waiting,
-            closes_repeated: table.repeated,
+            closes_repeated: table.repeated.saturating_sub(self.repeats_refused(table)),
             ends_told_before: table.told_before,
             flows_evicted: table.evicted,
             ..self.stages
         })
     }
 
+    /// Refused closes that [`Books::settle`] counts as ends of their own.
+    fn repeats_refused(&self, table: &flow::Counters) -> u64 {
+        let dropped = self.stages.dropped.closes - self.dropped_in_sums;
+        let recorded = table.closes_recorded.saturating_sub(dropped);
+        let in_sums = self.refused_in_sums;
+        let refused = self.stages.refused.closes.saturating_sub(in_sums);
+        refused.saturating_sub(recorded)
+    }
+
     fn is_declared(&self) -> bool {
         self.undeclared == RecordCounts::default()
+    }
+}
+
+/// Connections that a record sums; none where it is of one.
+fn closes_in_sum(record: &Record) -> u64 {
+    match record {
+        Record::Connection(connection) if connection.aggregate.is_some() => connection.closes(),
+        Record::Connection(_) | Record::Notice(_) => 0,
     }
 }
 
@@ -182,5 +201,50 @@ fn tally_of(record: &mut Record) -> Option<&mut Tally> {
         | NoticeKind::PolicyChanged(_)
         | NoticeKind::PolicyCounts(_)
         | NoticeKind::StageCounts(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Notice, StopReason, sample};
+
+    /// Of a flow that was evicted twice and then ended, nothing had room.
+    #[test]
+    fn repeated_closes_that_were_refused_balance_too() {
+        let mut books = Books::new(Stamp::default());
+        for close in sample::closes(1, 3) {
+            books.given(&close);
+            books.refused(&close);
+        }
+        while let Some((_, loss)) = books.undeclared() {
+            books.declared(loss);
+        }
+        let table = flow::Counters {
+            closes_recorded: 1,
+            repeated: 2,
+            ..flow::Counters::default()
+        };
+        let tally = Tally {
+            closes_made: 1,
+            closes_recorded: 1,
+            ..Tally::default()
+        };
+        let reason = StopReason::Requested;
+        let mut stopped = Record::Notice(Notice {
+            at: Stamp::default(),
+            kind: NoticeKind::RecorderStopped { reason, tally },
+        });
+        assert!(books.settle(&mut stopped));
+        let told = tally_of(&mut stopped).copied();
+        let expected = Tally {
+            closes_made: 3,
+            closes_lost: 3,
+            ..Tally::default()
+        };
+        assert_eq!(told, Some(expected));
+        let stages = books.told(&table).unwrap();
+        let (given, refused) = (stages.given.closes, stages.refused.closes);
+        assert_eq!((given, refused, stages.closes_repeated), (3, 3, 0));
     }
 }
