@@ -156,6 +156,7 @@ impl Summary {
             ("segments rewritten", counts.rewrites.to_string()),
             ("runs of readers", counts.readers.to_string()),
             ("runs of verify", counts.verifications.to_string()),
+            ("runs of the ledger", counts.balances.to_string()),
             ("digest", format!("{:016x}", self.digest)),
             ("seeds that failed", self.failures.len().to_string()),
         ];

@@ -3,6 +3,7 @@
 use crate::books::Books;
 use crate::disk::{STATE, SimDisk};
 use crate::run::{Setting, World};
+use crate::stages;
 use crate::told::Told;
 use flow::{Event, FlowTable, Output, Want};
 use record::{
@@ -18,6 +19,8 @@ pub(crate) struct Recorder {
     table: FlowTable,
     books: Books,
     told: Told,
+    /// What `conntraild` counts between the table and the disk.
+    stages: stages::Books,
     trail: TrailWriter<SimDisk>,
     epoch: u64,
     start: Stamp,
@@ -49,6 +52,7 @@ impl Recorder {
             table: FlowTable::new(setting.shape.config(), epoch, now),
             books: Books::new(setting.shape.config(), epoch, now),
             told: Told::default(),
+            stages: stages::Books::new(now),
             trail,
             epoch,
             start: now,
@@ -132,6 +136,7 @@ impl Recorder {
         if self.trail.tend_timeout().is_some_and(|due| due <= now.mono)
             && let Ok(Some(rewritten)) = self.trail.tend(now.mono)
         {
+            self.stages.rewrote(true);
             world.counts.rewrites += 1;
             let name = rewritten.segment;
             world
@@ -151,6 +156,8 @@ impl Recorder {
         self.table.handle_stop();
         self.drain(now, world)?;
         self.flush(now, world)?;
+        self.declare_refused(now, world)?;
+        self.tell_stages(now, world)?;
         let tally = self.table.tally();
         self.books.finish(tally)?;
         self.told.finish(tally, &self.table.counters())?;
@@ -182,7 +189,7 @@ impl Recorder {
                 Output::Record(record) => {
                     self.books.record(&record)?;
                     self.told.record(&record)?;
-                    self.append(&record, now.mono, world)?;
+                    self.keep(record, now, world)?;
                 }
                 Output::Want(Want::UserName { uid }) => self.ask_for_name(uid, now, world)?,
             }
@@ -212,7 +219,59 @@ impl Recorder {
         now: Stamp,
         world: &mut World,
     ) -> Result<Option<RecordId>, String> {
-        self.append(&Record::Notice(Notice { at: now, kind }), now.mono, world)
+        self.stages.made();
+        self.write(Record::Notice(Notice { at: now, kind }), now.mono, world)
+    }
+
+    /// Keeps what the table gave, with what must stand beside it.
+    fn keep(&mut self, record: Record, now: Stamp, world: &mut World) -> Result<(), String> {
+        let is_ledger = matches!(&record, Record::Notice(notice)
+            if matches!(notice.kind, NoticeKind::Ledger(_)));
+        if is_ledger {
+            self.declare_refused(now, world)?;
+        }
+        self.stages.given(&record);
+        self.write(record, now.mono, world)?;
+        if is_ledger {
+            self.tell_stages(now, world)?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        mut record: Record,
+        now: Mono,
+        world: &mut World,
+    ) -> Result<Option<RecordId>, String> {
+        let is_told = self.stages.settle(&mut record);
+        let id = match is_told {
+            true => self.append(&record, now, world)?,
+            false => None,
+        };
+        match id {
+            Some(_) => self.stages.recorded(&record),
+            None => self.stages.refused(&record),
+        }
+        Ok(id)
+    }
+
+    fn declare_refused(&mut self, now: Stamp, world: &mut World) -> Result<(), String> {
+        while let Some((kind, loss)) = self.stages.undeclared() {
+            let notice = Record::Notice(Notice { at: now, kind });
+            if self.append(&notice, now.mono, world)?.is_none() {
+                return Ok(());
+            }
+            self.stages.declared(loss);
+        }
+        Ok(())
+    }
+
+    fn tell_stages(&mut self, now: Stamp, world: &mut World) -> Result<(), String> {
+        if let Some(counts) = self.stages.told(&self.table.counters()) {
+            self.notice(NoticeKind::StageCounts(counts), now, world)?;
+        }
+        Ok(())
     }
 
     fn append(
@@ -248,6 +307,7 @@ impl Recorder {
         let waiting = self.trail.pending_bytes() as u64;
         let (syncs, before) = (world.disk.faults().syncs, world.disk.faults().total());
         let flushed = self.trail.flush(now);
+        self.stages.flushed(flushed.is_ok(), now);
         world.counts.flushes += 1;
         if world.disk.faults().syncs > syncs {
             world.model.distrust(self.epoch);
@@ -306,13 +366,11 @@ impl Recorder {
     }
 
     fn declare(&mut self, flushed: Flushed, now: Stamp, world: &mut World) -> Result<(), String> {
-        if let Some(dropped) = flushed.dropped {
-            let lost = lost_records(Some(dropped.count), dropped.since);
-            self.notice(lost, now, world)?;
-        }
+        self.declare_refused(now, world)?;
         for range in flushed.evicting {
             world.counts.evictions += 1;
             world.log.note(|| format!("{range:?} will be evicted"));
+            self.stages.evicted(&range);
             if let Some(id) = self.notice(evicted(range), now, world)? {
                 world.model.plan(id, range);
             }
@@ -324,16 +382,24 @@ impl Recorder {
             }
             let last = range.last_sequence;
             let count = last.map(|last| last - range.first_sequence + 1);
-            self.notice(lost_records(count, self.start), now, world)?;
+            self.notice(
+                lost_records(LossCause::Deleted, count, self.start),
+                now,
+                world,
+            )?;
+        }
+        for spoilt in flushed.damaged {
+            let since = spoilt.created.unwrap_or_default();
+            self.notice(lost_records(LossCause::Damaged, None, since), now, world)?;
         }
         Ok(())
     }
 }
 
-fn lost_records(count: Option<u64>, since: Stamp) -> NoticeKind {
+fn lost_records(cause: LossCause, count: Option<u64>, since: Stamp) -> NoticeKind {
     NoticeKind::Lost {
         stage: LossStage::Trail,
-        cause: LossCause::WriteFailed,
+        cause,
         what: LostKind::Records,
         count,
         since,

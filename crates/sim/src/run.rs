@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use trail::testing::MemoryDisk;
-use trail::{Head, ReadOptions, SegmentName, WriterOptions, verify_anchored_on};
+use trail::{Head, ReadOptions, SegmentName, WriterOptions, balance_on, verify_anchored_on};
 
 /// What came of a seed.
 pub struct Outcome {
@@ -61,6 +61,8 @@ pub struct Counts {
     pub readers: u64,
     /// Runs of `verify`.
     pub verifications: u64,
+    /// Runs of the ledger.
+    pub balances: u64,
 }
 
 impl Counts {
@@ -79,6 +81,7 @@ impl Counts {
         self.robberies += other.robberies;
         self.readers += other.readers;
         self.verifications += other.verifications;
+        self.balances += other.balances;
     }
 }
 
@@ -403,8 +406,9 @@ impl World {
             Trust::Blind
         };
         self.counts.readers += 1;
-        match self.dice.below(4) {
+        match self.dice.below(5) {
             0 => self.follow(trust)?,
+            4 if trust == Trust::Exact => self.balance(false)?,
             1 => reading::ask(&self.disk, &self.model, trust, &mut self.dice)?,
             2 if trust == Trust::Exact => {
                 reading::read_everything(&self.disk, false, &self.model)?;
@@ -453,6 +457,28 @@ impl World {
         Ok(())
     }
 
+    /// The ledger over what is there, where nobody changed it.
+    fn balance(&mut self, unpublished_too: bool) -> Result<(), String> {
+        let is_whole = !self.model.was_damaged && !self.model.was_robbed;
+        if !is_whole || !self.model.is_trusted() {
+            return Ok(());
+        }
+        self.counts.balances += 1;
+        let dir = trail::segments_dir(Path::new(STATE));
+        let options = ReadOptions {
+            unpublished_too,
+            ..ReadOptions::default()
+        };
+        let disk = self.disk.calm(PATIENCE_CALLS);
+        let book = balance_on(disk, &dir, options).map_err(|it| it.to_string())?;
+        self.log.fold(book.accounts.len() as u64);
+        let wrong = book.accounts.iter().find(|it| !it.findings.is_empty());
+        match wrong {
+            Some(account) => Err(format!("the ledger does not balance: {account:?}")),
+            None => Ok(()),
+        }
+    }
+
     fn check_undeclared(&self, report: &trail::Report) -> Result<(), String> {
         for missing in &report.undeclared {
             for sequence in missing.first_sequence..=missing.last_sequence {
@@ -499,7 +525,7 @@ impl World {
         self.follower.restart();
         self.counts.readers += 1;
         reading::read_everything(&self.disk, true, &self.model)?;
-        Ok(())
+        self.balance(true)
     }
 
     /// A last recorder starts on a disk that works, and everything is looked at again.
@@ -522,6 +548,7 @@ impl World {
         self.follower.expect_all(&self.model)?;
         reading::read_everything(&self.disk, false, &self.model)?;
         self.verify(Trust::Exact, false)?;
+        self.balance(false)?;
         self.follower.fold(&self.log);
         Ok(())
     }
