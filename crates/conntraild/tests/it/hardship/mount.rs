@@ -151,12 +151,16 @@ fn settle(place: &Place) {
     books.settle(&place.state);
 }
 
+/// A polled sensor sees few of the load's short connections, and what is left of a page that the
+/// trail has must fill up first.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 fn wait_for_times(recorder: &Running, words: &str, times: usize) {
     let since = Instant::now();
     while recorder.log().matches(words).count() < times {
         let log = recorder.log();
         assert!(
-            since.elapsed() < Duration::from_secs(30),
+            since.elapsed() < PATIENCE,
             "not {times} times {words}:\n{log}"
         );
         thread::sleep(Duration::from_millis(20));
@@ -171,7 +175,7 @@ fn a_disk_that_others_fill_and_empty_is_waited_for() {
     let recorder = place.start("sampled");
     recorder.wait_for("recording to");
     let modesty = Modesty::measure(&recorder);
-    for round in 1..=3 {
+    for round in 1..=2 {
         island.fill();
         wait_for_times(&recorder, "cannot be written now", round);
         thread::sleep(Duration::from_millis(1_500));
