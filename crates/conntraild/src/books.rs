@@ -132,7 +132,8 @@ impl Books {
 
     /// Corrects what the flow table says of its closes: it does not know what was refused after
     /// it. Refused closes beyond all ends that count as recorded were repeated ones, and are
-    /// declared as lost like the others, so they are ends of their own from then on. False where that cannot be said yet, because not all of it is declared.
+    /// declared as lost like the others, so they are ends of their own from then on. False where
+    /// that cannot be said yet, because not all of it is declared.
     pub(crate) fn settle(&self, record: &mut Record) -> bool {
         let Some(tally) = tally_of(record) else {
             return true;
