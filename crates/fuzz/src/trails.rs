@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use trail::testing::MemoryDisk;
 use trail::{
     Damaged, Head, Missing, RawItem, ReadOptions, SegmentName, TrailError, TrailReader,
-    TrailWriter, WriterOptions, segments_dir, verify_on,
+    TrailWriter, WriterOptions, balance_on, segments_dir, verify_on,
 };
 
 const STATE: &str = "/state";
@@ -100,6 +100,7 @@ fn check(disk: &MemoryDisk, unpublished_too: bool) {
     let dir = segments_dir(Path::new(STATE));
     let report = verify_on(disk.clone(), &dir, options.clone()).expect("the disk works");
     assert_eq!(report.records, found.records.len() as u64);
+    balance_on(disk.clone(), &dir, options.clone()).expect("the disk works");
     // A frame that repeats what was read is passed over by a reader, and read again by `verify`:
     // so they need not agree on damage that costs nothing.
     let lost = lost_in(&report.damaged, &report.missing);

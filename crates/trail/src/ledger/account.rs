@@ -212,9 +212,9 @@ impl Open {
         match lost {
             Some(0) => return,
             Some(count) => {
-                self.damaged += count;
-                let first = self.last + 1;
-                self.last += count;
+                self.damaged = self.damaged.saturating_add(count);
+                let first = self.last.saturating_add(1);
+                self.last = self.last.saturating_add(count);
                 self.first.get_or_insert(first);
             }
             None if at_end => {}
@@ -334,7 +334,8 @@ impl Open {
             }
             NoticeKind::StageCounts(counts) => self.hear_stages(sequence, *counts),
             NoticeKind::PolicyCounts(counts) => {
-                self.sums.policy_dropped += counts.dropped;
+                let dropped = &mut self.sums.policy_dropped;
+                *dropped = dropped.saturating_add(counts.dropped);
                 return true;
             }
             NoticeKind::Lost {
@@ -368,15 +369,21 @@ impl Open {
             let since = (since != Stamp::default()).then_some(since);
             return self.open_window(WindowCause::Declared(stage, cause, what), since, at);
         };
-        sum.count += count;
+        sum.count = sum.count.saturating_add(count);
         let is_queue = stage == LossStage::TrailQueue;
+        let sums = &mut self.sums;
         match what {
             LostKind::Closes => {
-                self.sums.closes_lost += count;
-                self.sums.queue_closes += if is_queue { count } else { 0 };
+                sums.closes_lost = sums.closes_lost.saturating_add(count);
+                if is_queue {
+                    sums.queue_closes = sums.queue_closes.saturating_add(count);
+                }
             }
-            LostKind::Records => self.sums.queue_records += if is_queue { count } else { 0 },
-            LostKind::Opens
+            LostKind::Records if is_queue => {
+                sums.queue_records = sums.queue_records.saturating_add(count);
+            }
+            LostKind::Records
+            | LostKind::Opens
             | LostKind::Processes
             | LostKind::Attributions
             | LostKind::Connections
