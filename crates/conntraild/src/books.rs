@@ -182,26 +182,9 @@ fn closes_in_sum(record: &Record) -> u64 {
 }
 
 fn tally_of(record: &mut Record) -> Option<&mut Tally> {
-    let Record::Notice(notice) = record else {
-        return None;
-    };
-    match &mut notice.kind {
-        NoticeKind::Ledger(tally) | NoticeKind::RecorderStopped { tally, .. } => Some(tally),
-        NoticeKind::RecorderStarted { .. }
-        | NoticeKind::SensorStarted { .. }
-        | NoticeKind::SensorStopped { .. }
-        | NoticeKind::Lost { .. }
-        | NoticeKind::SensorLimited { .. }
-        | NoticeKind::BreakerChanged { .. }
-        | NoticeKind::Coverage(_)
-        | NoticeKind::ExtensionReplaced(_)
-        | NoticeKind::Sleeping
-        | NoticeKind::Slept { .. }
-        | NoticeKind::ClockStepped { .. }
-        | NoticeKind::TrailEvicted { .. }
-        | NoticeKind::PolicyChanged(_)
-        | NoticeKind::PolicyCounts(_)
-        | NoticeKind::StageCounts(_) => None,
+    match record {
+        Record::Connection(_) => None,
+        Record::Notice(notice) => notice.kind.tally_mut(),
     }
 }
 

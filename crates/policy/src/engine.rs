@@ -146,23 +146,8 @@ impl Engine {
 
     /// Corrects the books of the flow table, which does not know what was dropped after it.
     fn settle(&self, kind: &mut NoticeKind) {
-        let tally = match kind {
-            NoticeKind::Ledger(tally) | NoticeKind::RecorderStopped { tally, .. } => tally,
-            NoticeKind::RecorderStarted { .. }
-            | NoticeKind::SensorStarted { .. }
-            | NoticeKind::SensorStopped { .. }
-            | NoticeKind::Lost { .. }
-            | NoticeKind::SensorLimited { .. }
-            | NoticeKind::BreakerChanged { .. }
-            | NoticeKind::Coverage(_)
-            | NoticeKind::ExtensionReplaced(_)
-            | NoticeKind::Sleeping
-            | NoticeKind::Slept { .. }
-            | NoticeKind::ClockStepped { .. }
-            | NoticeKind::TrailEvicted { .. }
-            | NoticeKind::PolicyChanged(_)
-            | NoticeKind::PolicyCounts(_)
-            | NoticeKind::StageCounts(_) => return,
+        let Some(tally) = kind.tally_mut() else {
+            return;
         };
         let Tally {
             closes_recorded,

@@ -105,6 +105,30 @@ pub enum NoticeKind {
     StageCounts(StageCounts),
 }
 
+impl NoticeKind {
+    /// The books that it tells, for those to correct who come after the flow table.
+    pub fn tally_mut(&mut self) -> Option<&mut Tally> {
+        match self {
+            NoticeKind::Ledger(tally) | NoticeKind::RecorderStopped { tally, .. } => Some(tally),
+            NoticeKind::RecorderStarted { .. }
+            | NoticeKind::SensorStarted { .. }
+            | NoticeKind::SensorStopped { .. }
+            | NoticeKind::Lost { .. }
+            | NoticeKind::SensorLimited { .. }
+            | NoticeKind::BreakerChanged { .. }
+            | NoticeKind::Coverage(_)
+            | NoticeKind::ExtensionReplaced(_)
+            | NoticeKind::Sleeping
+            | NoticeKind::Slept { .. }
+            | NoticeKind::ClockStepped { .. }
+            | NoticeKind::TrailEvicted { .. }
+            | NoticeKind::PolicyChanged(_)
+            | NoticeKind::PolicyCounts(_)
+            | NoticeKind::StageCounts(_) => None,
+        }
+    }
+}
+
 /// What is known of the epoch before this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreviousEpoch {
