@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("live", &["record"]),
     ("mdm", &[]),
     ("query", &["record", "trail"]),
-    ("ship", &["record", "trail"]),
+    ("ship", &["policy", "record", "trail"]),
     ("sensor-linux", &["flow", "record"]),
     // Off Apple a double stands in for the crate of a framework; see `doubles`.
     (
@@ -65,6 +65,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ship",
             "trail",
         ],
+    ),
+    (
+        "conntrail-ship",
+        &["host", "policy", "record", "ship", "trail"],
     ),
     ("packaging", &["mdm"]),
     // Not shipped: it breaks what it is built from.

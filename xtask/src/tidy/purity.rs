@@ -11,7 +11,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, Meta, Pat, Type, UseTree};
 
 /// The crates that are pure.
-const PURE: &[&str] = &["record", "flow", "policy"];
+const PURE: &[&str] = &["record", "flow", "policy", "ship"];
 
 /// What they must not name, by the beginning of its path, and what to do instead.
 const BANNED_PATHS: &[(&str, &str)] = &[

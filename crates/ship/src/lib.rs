@@ -1,0 +1,20 @@
+//! Deliveries: what is sent where, in which form and in which order.
+//!
+//! Everything here is pure: it reads no file, no clock and no socket. The program `conntrail-ship`
+//! reads the trail, asks what is next, sends, and tells the answer.
+//!
+//! - [`config`]: the destinations, as they are written down.
+//! - [`Batch`]: records that go together, and the [`Manifest`] that says what they are of.
+//! - [`Format`]: a batch as bytes, in the words of the destination: a [`Parcel`].
+//! - [`Answer`]: what came of a delivery.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod batch;
+pub mod config;
+mod format;
+
+pub use answer::{Answer, Guarantee};
+pub use batch::{Batch, BatchId, Item, LeftOut, Manifest};
+pub use format::{Compression, Format, Framing, Parcel};
