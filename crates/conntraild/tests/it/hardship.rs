@@ -15,7 +15,8 @@ use running::Running;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 use tempfile::{TempDir, tempdir};
 
 /// Polls often, and fills and evicts segments within seconds.
@@ -49,7 +50,29 @@ impl Place {
     fn start(&self, sensor: &str) -> Running {
         Running::start(&self.state, &self.config, sensor)
     }
+
+    /// Waits until its trail has at least so many records, however few connections a polled sensor
+    /// sees on a machine that has other things to do.
+    fn wait_for_records(&self, count: usize) {
+        let since = Instant::now();
+        loop {
+            let mut books = Books::default();
+            books.look(&self.state);
+            let records = books.records();
+            if records >= count {
+                return;
+            }
+            assert!(
+                since.elapsed() < PATIENCE,
+                "only {records} of {count} records"
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
 }
+
+/// Long, because a test may share the machine with others.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 #[test]
 fn a_recorder_that_is_killed_again_and_again_loses_nothing_that_was_synced() {
@@ -86,8 +109,9 @@ fn a_second_recorder_is_refused_by_name_and_another_folder_has_its_own() {
     );
     let beside = second.start("sampled");
     beside.wait_for("recording to");
-    let load = Load::start();
-    std::thread::sleep(Duration::from_millis(1_500));
+    let load = Load::start_for_polling();
+    first.wait_for_records(4);
+    second.wait_for_records(4);
     load.stop();
     for (place, recorder) in [(&first, recorder), (&second, beside)] {
         recorder.stop();
@@ -101,13 +125,12 @@ fn a_second_recorder_is_refused_by_name_and_another_folder_has_its_own() {
 #[test]
 fn a_folder_that_is_removed_while_recording_is_made_again_and_the_loss_is_said() {
     let place = Place::make(HASTY);
-    let load = Load::start();
+    let load = Load::start_for_polling();
     let recorder = place.start("sampled");
-    recorder.wait_for("recording to");
-    std::thread::sleep(Duration::from_millis(1_500));
+    place.wait_for_records(4);
     fs::remove_dir_all(&place.state).unwrap();
     recorder.wait_for("were deleted by somebody else");
-    std::thread::sleep(Duration::from_millis(1_500));
+    place.wait_for_records(1);
     load.stop();
     recorder.stop();
     let report = trail::verify(&trail::segments_dir(&place.state)).unwrap();
@@ -188,7 +211,7 @@ fn a_clock_set_back_and_a_year_ahead_is_told_and_deletes_nothing() {
     let clock = FakeClock::make();
     let earlier = place.start("sampled");
     earlier.wait_for("recording to");
-    std::thread::sleep(Duration::from_millis(1_500));
+    thread::sleep(Duration::from_millis(1_500));
     earlier.stop();
     let load = Load::start();
     let variables = clock.variables();
@@ -196,7 +219,7 @@ fn a_clock_set_back_and_a_year_ahead_is_told_and_deletes_nothing() {
     recorder.wait_for("recording to");
     for seconds in [0, -DAY_S, 365 * DAY_S, 0] {
         clock.shift(seconds);
-        std::thread::sleep(Duration::from_millis(2_600));
+        thread::sleep(Duration::from_millis(2_600));
     }
     load.stop();
     recorder.stop();

@@ -15,6 +15,7 @@ pub(super) struct Load {
     slowest_ns: Arc<AtomicU64>,
     client: JoinHandle<Vec<Made>>,
     server: JoinHandle<()>,
+    held: Option<JoinHandle<()>>,
 }
 
 /// One connection that was made and ended.
@@ -27,6 +28,9 @@ pub(super) struct Made {
 
 /// Between two connections.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// How long a connection stays that a polled sensor shall see: some of its intervals.
+const HELD: Duration = Duration::from_millis(150);
 
 impl Load {
     pub(super) fn start() -> Load {
@@ -41,6 +45,17 @@ impl Load {
             slowest_ns,
             client: thread::spawn(move || connect_until(&ending, &slowest, port)),
             server: thread::spawn(move || serve(&listener)),
+            held: None,
+        }
+    }
+
+    /// As above, and some connections more that stay open for long enough to be polled.
+    pub(super) fn start_for_polling() -> Load {
+        let load = Load::start();
+        let ending = Arc::clone(&load.stop);
+        Load {
+            held: Some(thread::spawn(move || hold_until(&ending))),
+            ..load
         }
     }
 
@@ -56,6 +71,9 @@ impl Load {
         let last = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         (&last).write_all(b"e").unwrap();
         self.server.join().unwrap();
+        if let Some(held) = self.held {
+            held.join().unwrap();
+        }
         made
     }
 }
@@ -81,6 +99,16 @@ fn connect_until(stop: &AtomicBool, slowest_ns: &AtomicU64, port: u16) -> Vec<Ma
         thread::sleep(PAUSE);
     }
     made
+}
+
+fn hold_until(stop: &AtomicBool) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    while !stop.load(Ordering::Relaxed) {
+        let _client = TcpStream::connect(address).unwrap();
+        let _server = listener.accept().unwrap();
+        thread::sleep(HELD);
+    }
 }
 
 fn serve(listener: &TcpListener) {

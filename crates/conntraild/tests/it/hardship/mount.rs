@@ -1,6 +1,6 @@
 //! File systems that fill up, go away, or stand still; each in a mount namespace of its own.
 
-use super::{Books, HASTY, Load, Place, Running};
+use super::{Books, HASTY, Load, PATIENCE, Place, Running};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -144,17 +144,19 @@ impl Modesty {
     }
 }
 
+/// So many records that losing or misplacing some would show.
+const RECORDS_MIN: usize = 21;
+
 fn settle(place: &Place) {
     let mut books = Books::default();
     books.look(&place.state);
-    assert!(books.records() > 20, "only {} records", books.records());
+    let records = books.records();
+    assert!(records >= RECORDS_MIN, "only {records} records");
     books.settle(&place.state);
 }
 
 /// A polled sensor sees few of the load's short connections, and what is left of a page that the
 /// trail has must fill up first.
-const PATIENCE: Duration = Duration::from_secs(90);
-
 fn wait_for_times(recorder: &Running, words: &str, times: usize) {
     let since = Instant::now();
     while recorder.log().matches(words).count() < times {
@@ -171,7 +173,7 @@ fn wait_for_times(recorder: &Running, words: &str, times: usize) {
 #[ignore = "needs mount: root and mount namespaces"]
 fn a_disk_that_others_fill_and_empty_is_waited_for() {
     let (island, place) = settle_on(MEMORY_DISK);
-    let load = Load::start();
+    let load = Load::start_for_polling();
     let recorder = place.start("sampled");
     recorder.wait_for("recording to");
     let modesty = Modesty::measure(&recorder);
@@ -183,6 +185,7 @@ fn a_disk_that_others_fill_and_empty_is_waited_for() {
         wait_for_times(&recorder, "can be written again", round);
     }
     modesty.check(&recorder);
+    place.wait_for_records(RECORDS_MIN);
     load.stop();
     let log = recorder.stop();
     assert!(log.contains("free space on that file system"), "{log}");
@@ -193,10 +196,10 @@ fn a_disk_that_others_fill_and_empty_is_waited_for() {
 #[ignore = "needs mount: root and mount namespaces"]
 fn a_disk_that_becomes_read_only_is_said_and_the_next_start_goes_on() {
     let (island, place) = settle_on(LOOP_DISK);
-    let load = Load::start();
+    let load = Load::start_for_polling();
     let recorder = place.start("sampled");
     recorder.wait_for("recording to");
-    thread::sleep(Duration::from_millis(2_500));
+    place.wait_for_records(RECORDS_MIN);
     let mut books = Books::default();
     books.look(&place.state);
     let modesty = Modesty::measure(&recorder);
@@ -242,13 +245,13 @@ fn a_disk_that_is_full_or_read_only_at_the_start_is_said_and_nothing_is_harmed()
 #[ignore = "needs mount: root and mount namespaces"]
 fn a_disk_that_is_unmounted_beneath_the_recorder_is_noticed() {
     let (island, place) = settle_on(MEMORY_DISK);
-    let load = Load::start();
+    let load = Load::start_for_polling();
     let recorder = place.start("sampled");
     recorder.wait_for("recording to");
-    thread::sleep(Duration::from_millis(1_500));
+    place.wait_for_records(RECORDS_MIN);
     island.run(&["umount", "--lazy"]);
     recorder.wait_for("were deleted by somebody else");
-    thread::sleep(Duration::from_millis(1_500));
+    place.wait_for_records(1);
     load.stop();
     recorder.stop();
     let report = trail::verify(&trail::segments_dir(&place.state)).unwrap();
@@ -262,10 +265,10 @@ fn a_disk_that_is_unmounted_beneath_the_recorder_is_noticed() {
 #[ignore = "needs mount: root and mount namespaces"]
 fn a_disk_that_stands_still_delays_no_connection_and_loses_no_order() {
     let (island, place) = settle_on(LOOP_DISK);
-    let load = Load::start();
+    let load = Load::start_for_polling();
     let recorder = place.start("sampled");
     recorder.wait_for("recording to");
-    thread::sleep(Duration::from_millis(1_500));
+    place.wait_for_records(RECORDS_MIN);
     let before = load.slowest();
     let modesty = Modesty::measure(&recorder);
     island.run(&["fsfreeze", "--freeze"]);
@@ -278,6 +281,7 @@ fn a_disk_that_stands_still_delays_no_connection_and_loses_no_order() {
     assert!(during < Duration::from_secs(2), "{during:?}");
     thread::sleep(Duration::from_millis(1_500));
     modesty.check(&recorder);
+    place.wait_for_records(2 * RECORDS_MIN);
     load.stop();
     recorder.stop();
     settle(&place);
