@@ -1,7 +1,7 @@
 //! The files of a trail, on a disk in memory.
 
 use crate::records::{encoded, wall};
-use record::{Mono, Record, RecordId, Stamp, Wall, sample};
+use record::{Mono, NoticeKind, Record, RecordId, Stamp, Wall, sample};
 use std::path::{Path, PathBuf};
 use trail::testing::MemoryDisk;
 use trail::{
@@ -103,9 +103,23 @@ fn check(disk: &MemoryDisk, unpublished_too: bool) {
     balance_on(disk.clone(), &dir, options.clone()).expect("the disk works");
     // A frame that repeats what was read is passed over by a reader, and read again by `verify`:
     // so they need not agree on damage that costs nothing.
-    let lost = lost_in(&report.damaged, &report.missing);
-    assert_eq!(lost, lost_in(&found.damaged, &found.missing));
+    if !found.records.iter().any(tells_of_an_end) {
+        let lost = lost_in(&report.damaged, &report.missing);
+        assert_eq!(lost, lost_in(&found.damaged, &found.missing));
+    }
     write_on(disk, &found);
+}
+
+/// Whether it is a notice that says where an epoch ended: `verify` believes it, and a reader that
+/// does not decode records knows nothing of it.
+fn tells_of_an_end((_, bytes): &(RecordId, Vec<u8>)) -> bool {
+    let Ok(Record::Notice(notice)) = record::codec::decode(bytes) else {
+        return false;
+    };
+    matches!(
+        notice.kind,
+        NoticeKind::RecorderStarted { previous: Some(_) }
+    )
 }
 
 /// How many records are known to be lost. Hostile sequences may add up to any number.
@@ -176,7 +190,7 @@ fn written(seed: u64, count: usize, group: usize) -> MemoryDisk {
 
 fn write(disk: &MemoryDisk, seed: u64, count: usize, group: usize) {
     let mut writer = open(disk);
-    // No notices: `verify` believes what they say of other epochs, and a reader does not read it.
+    // No notices: what `verify` counts could not be compared with a reader; see below.
     for (index, record) in sample::closes(seed, count).iter().enumerate() {
         append(&mut writer, record, index as u64);
         if (index + 1) % group == 0 {

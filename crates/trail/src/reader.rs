@@ -623,10 +623,10 @@ impl<D: Disk> TrailReader<D> {
             checker.damage();
         }
         let neighbour = following.filter(|name| name.epoch == self.next.epoch);
-        let known = (damage.known_records > 0).then_some(damage.known_records);
-        let lost = neighbour
-            .map(|name| name.first_sequence.saturating_sub(self.next.sequence))
-            .or(known);
+        let next = neighbour.map(|name| name.first_sequence);
+        // A damaged copy of what was read before costs nothing.
+        let next = next.or(damage.known_through.map(|last| last.saturating_add(1)));
+        let lost = next.map(|next| next.saturating_sub(self.next.sequence));
         self.next.sequence = self.next.sequence.saturating_add(lost.unwrap_or(0));
         self.report_damage(damage, lost, true);
     }

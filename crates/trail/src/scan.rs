@@ -90,8 +90,8 @@ impl<F: DiskFile> Window<F> {
 pub(crate) struct Damage {
     pub(crate) from: u64,
     pub(crate) to: u64,
-    /// Records of damaged frames whose header could still be read.
-    pub(crate) known_records: u64,
+    /// The last sequence of the damaged frames whose header could still be read.
+    pub(crate) known_through: Option<u64>,
 }
 
 /// Stands somewhere in a segment.
@@ -194,7 +194,7 @@ impl<F: DiskFile> Scanner<F> {
             match self.parse_header() {
                 Some(header) if header.frame_bytes() <= left => return Some(header),
                 Some(_) if !self.settled => return None,
-                Some(header) => self.skip_damaged(MARKER.len() as u64, header.records.into()),
+                Some(header) => self.skip_damaged(MARKER.len() as u64, Some(header)),
                 None if self.may_be_unfinished(left) => return None,
                 None => self.skip_to_marker(),
             }
@@ -259,7 +259,7 @@ impl<F: DiskFile> Scanner<F> {
     /// Moves behind the frame because its payload is damaged. Its length is still right: the
     /// header has a checksum of its own.
     pub(crate) fn pass_damaged(&mut self, header: &FrameHeader) {
-        self.skip_damaged(header.frame_bytes(), header.records.into());
+        self.skip_damaged(header.frame_bytes(), Some(*header));
     }
 
     /// Whether there is damage right before where the scanner stands.
@@ -281,16 +281,16 @@ impl<F: DiskFile> Scanner<F> {
         }
     }
 
-    fn skip_damaged(&mut self, bytes: u64, records: u64) {
+    fn skip_damaged(&mut self, bytes: u64, frame: Option<FrameHeader>) {
         let from = self.position;
         self.position += bytes;
         let damage = self.damage.get_or_insert(Damage {
             from,
             to: from,
-            known_records: 0,
+            known_through: None,
         });
         damage.to = self.position;
-        damage.known_records += records;
+        damage.known_through = damage.known_through.max(frame.map(|it| it.last_sequence()));
     }
 
     /// Moves to the next marker, or as near to the limit as one could still begin.
@@ -299,7 +299,7 @@ impl<F: DiskFile> Scanner<F> {
         while self.limit.saturating_sub(from) >= MARKER.len() as u64 {
             let bytes = self.window.search_space(from, self.limit);
             match find_marker(bytes) {
-                Some(at) => return self.skip_damaged(from + at as u64 - self.position, 0),
+                Some(at) => return self.skip_damaged(from + at as u64 - self.position, None),
                 None if bytes.len() < MARKER.len() => break,
                 None => {
                     let searched = (bytes.len() - (MARKER.len() - 1)) as u64;
@@ -311,7 +311,7 @@ impl<F: DiskFile> Scanner<F> {
             .limit
             .saturating_sub(MARKER.len() as u64 - 1)
             .max(self.position + 1);
-        self.skip_damaged(near - self.position, 0);
+        self.skip_damaged(near - self.position, None);
     }
 
     /// Where to go on with searching: a hole takes no room on the disk, so it may be as large as
@@ -324,7 +324,7 @@ impl<F: DiskFile> Scanner<F> {
     /// When nothing more can come before the limit, what is left there is damage.
     fn give_up_rest(&mut self) {
         if self.settled && self.position < self.limit {
-            self.skip_damaged(self.limit - self.position, 0);
+            self.skip_damaged(self.limit - self.position, None);
         }
     }
 }

@@ -138,25 +138,56 @@ mod fuzzer {
     /// Long enough to run all of the corpus and some thousand inputs made of it.
     const SECONDS: u32 = 4;
 
+    /// So many lines at the end of what the fuzzer says are the finding.
+    const LINES_MAX: usize = 60;
+
     #[test]
     #[ignore = "needs fuzzer: libFuzzer, and the code instrumented for it"]
     fn every_target_holds_for_some_seconds() {
-        let runner = std::env::var_os("CONNTRAIL_FUZZER").unwrap();
-        for target in TARGETS {
-            let folder = tempfile::tempdir().unwrap();
-            for (index, seed) in (target.seeds)().iter().enumerate() {
-                fs::write(folder.path().join(index.to_string()), seed).unwrap();
-            }
-            let output = Command::new(&runner)
-                .env("CONNTRAIL_FUZZ_TARGET", target.name)
-                .args(["-max_len=16384", "-timeout=10", "-rss_limit_mb=2048"])
-                .arg(format!("-max_total_time={SECONDS}"))
-                .arg(format!("-artifact_prefix={}/", folder.path().display()))
-                .args([folder.path(), &corpus().join(target.name)])
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{}: {said}", target.name);
+        let runner = PathBuf::from(std::env::var_os("CONNTRAIL_FUZZER").unwrap());
+        let failures: Vec<String> = TARGETS
+            .iter()
+            .filter_map(|target| fuzz(target, &runner).err())
+            .collect();
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
+
+    fn fuzz(target: &Target, runner: &Path) -> Result<(), String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (index, seed) in (target.seeds)().iter().enumerate() {
+            fs::write(folder.path().join(index.to_string()), seed).unwrap();
         }
+        // Beside the fuzzer, where it outlives the test.
+        let finding = runner.with_file_name(format!("{}.finding", target.name));
+        let _ = fs::remove_file(&finding);
+        let output = Command::new(runner)
+            .env("CONNTRAIL_FUZZ_TARGET", target.name)
+            .args(["-max_len=16384", "-timeout=10", "-rss_limit_mb=2048"])
+            .arg(format!("-max_total_time={SECONDS}"))
+            .arg(format!("-exact_artifact_path={}", finding.display()))
+            .args([folder.path(), &corpus().join(target.name)])
+            .output()
+            .unwrap();
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = end_of(&String::from_utf8_lossy(&output.stderr));
+        let input = fs::read(&finding).unwrap_or_default();
+        let (name, status) = (target.name, output.status);
+        Err(format!(
+            "{name}: {status}\n{said}\nThe input is {}, in hexadecimal:\n{}",
+            finding.display(),
+            hexadecimal(&input)
+        ))
+    }
+
+    /// The last lines, but those that only tell how far it got.
+    fn end_of(said: &str) -> String {
+        let lines: Vec<&str> = said.lines().filter(|it| !it.starts_with('#')).collect();
+        lines[lines.len().saturating_sub(LINES_MAX)..].join("\n")
+    }
+
+    fn hexadecimal(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

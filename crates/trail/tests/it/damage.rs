@@ -244,6 +244,55 @@ fn unreadable_blocks_are_damage_like_any_other() {
     assert_eq!((found.damaged.len(), found.declared_lost()), (1, lost));
 }
 
+/// The headers of the last two frames are whole, but none of their payloads.
+#[test]
+fn frames_whose_headers_are_left_say_at_the_end_how_many_records_went_with_them() {
+    let victim = victim();
+    for (spoilt, lost) in [(vec![5], 2), (vec![4, 5], 4), (vec![3, 5], 4)] {
+        let mut bytes = victim.bytes.clone();
+        for frame in spoilt {
+            bytes[victim.ends[frame] - 1] ^= 1;
+        }
+        let found = read(&victim.disk_with(&bytes));
+        found.assert_true();
+        assert_eq!(found.declared_lost(), lost);
+        assert_eq!(found.missing, []);
+    }
+}
+
+/// A frame between them is gone with its header, and the sequences around it tell.
+#[test]
+fn a_frame_that_is_gone_before_one_with_a_header_is_counted_too() {
+    let victim = victim();
+    let mut bytes = victim.bytes.clone();
+    bytes[victim.ends[3]..victim.ends[4]].fill(0);
+    bytes[victim.ends[5] - 1] ^= 1;
+    let found = read(&victim.disk_with(&bytes));
+    found.assert_true();
+    let [damaged] = &found.damaged[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!((damaged.at_end, damaged.lost_records), (true, Some(4)));
+}
+
+#[test]
+fn a_damaged_copy_of_what_is_there_costs_nothing() {
+    let victim = victim();
+    let copy = victim.ends[0]..victim.ends[1];
+    let mut bytes = victim.bytes[..victim.ends[3]].to_vec();
+    bytes.extend_from_slice(&victim.bytes[copy]);
+    *bytes.last_mut().unwrap() ^= 1;
+    let disk = victim.disk_with(&bytes);
+    let found = read(&disk);
+    let report = verify_on(disk, &dir(), ReadOptions::default()).unwrap();
+    // A reader passes over what it has read before, and only `verify` looks at it.
+    assert_eq!(found.damaged, []);
+    let lost: Vec<Option<u64>> = report.damaged.iter().map(|it| it.lost_records).collect();
+    assert_eq!(lost, [Some(0)]);
+    assert_eq!((report.records, report.spoilt), (10, 0));
+    assert_eq!(report.missing, []);
+}
+
 #[test]
 fn damage_across_segments_is_counted_once() {
     let disk = MemoryDisk::new();
