@@ -74,6 +74,37 @@ pub(crate) fn debian(packages: &[&str], because: &str) -> Result<(), Missing> {
     }
 }
 
+/// Unpacks Debian packages into a folder, without installing them: nothing of the machine changes.
+pub(crate) fn unpack(packages: &[&str], directory: &Path) -> Result<(), Missing> {
+    println!(
+        "unpacking {} into {}",
+        packages.join(", "),
+        directory.display()
+    );
+    let download = || {
+        let mut apt = Command::new("apt-get");
+        apt.current_dir(directory)
+            .args(["--quiet", "download"])
+            .args(packages);
+        process::succeeds(&mut apt)
+    };
+    // A fresh machine has no package lists yet.
+    let is_there = download() || (apt(&["update"], &[]) && download());
+    let script = "for package in ./*.deb; do dpkg-deb --extract \"$package\" . || exit; done";
+    let mut extract = Command::new("sh");
+    extract.current_dir(directory).args(["-c", script]);
+    if is_there && process::succeeds(&mut extract) {
+        return Ok(());
+    }
+    Err(Missing::new(
+        format!(
+            "the Debian packages {} could not be had",
+            packages.join(", ")
+        ),
+        "check the network and, as root, `apt-get update`, then run again",
+    ))
+}
+
 /// Makes sure that a rustup component answers to `cargo <subcommand>`.
 pub(crate) fn component(subcommand: &str, component: &str) -> Result<(), Missing> {
     let there = || process::succeeds(process::cargo().args([subcommand, "--version"]));

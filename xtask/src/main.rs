@@ -11,6 +11,7 @@ mod bundle;
 mod coverage;
 mod demo;
 mod duration;
+mod engines;
 mod faults;
 mod fuzz;
 mod install;

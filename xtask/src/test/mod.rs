@@ -41,7 +41,7 @@ pub(crate) struct Options {
     #[arg(long, requires = "full")]
     only_full: bool,
     /// Run only the tests with this need: schema, apple, clang, macos, bundle, release, fuzzer,
-    /// mount or kernel.
+    /// mount, nats, clickhouse, rotel, s3, syslog, kafka, fleet or kernel.
     #[arg(long, conflicts_with_all = ["only_full", "bless"], value_parser = Need::parse)]
     need: Option<Need>,
     /// Write the names of all tests to tests.txt, and run nothing.

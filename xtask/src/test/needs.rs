@@ -2,10 +2,12 @@
 //!
 //! A test says its need twice: in the reason why it is ignored, for the reader, and in the name of
 //! a module on its path (`schema`, `python`, `apple`, `kernel`, `mount`, `clang`, `macos`,
-//! `bundle`, `release`, `fuzzer`), for this runner.
+//! `bundle`, `release`, `fuzzer`, or an engine: `nats`, `clickhouse`, `rotel`, `s3`, `syslog`,
+//! `kafka`, several of them as `fleet`), for this runner.
 
 use crate::bpf;
 use crate::bundle;
+use crate::engines;
 use crate::fuzz;
 use crate::install::{self, Missing};
 use crate::macos;
@@ -45,6 +47,20 @@ pub(crate) enum Need {
     Release,
     /// The targets of the crate `fuzz`, instrumented, with libFuzzer.
     Fuzzer,
+    /// nats-server, to be started alone or as a cluster.
+    Nats,
+    /// ClickHouse's engine.
+    Clickhouse,
+    /// An OTLP receiver.
+    Rotel,
+    /// An object store that speaks S3.
+    S3,
+    /// A syslog server with TLS.
+    Syslog,
+    /// A Kafka broker and a client.
+    Kafka,
+    /// What runs on the fleet's side, together: `nats`, `clickhouse`, `rotel`, `kafka`.
+    Fleet,
 }
 
 /// Names the folder of a checkout of Apple's device-management schema.
@@ -68,7 +84,7 @@ const CAP_BPF: u64 = 1 << 39;
 
 impl Need {
     /// All needs, in the order in which their tests run.
-    pub(crate) const ALL: [Need; 10] = [
+    pub(crate) const ALL: [Need; 17] = [
         Need::Schema,
         Need::Python,
         Need::Apple,
@@ -78,6 +94,13 @@ impl Need {
         Need::Release,
         Need::Mount,
         Need::Fuzzer,
+        Need::Nats,
+        Need::Clickhouse,
+        Need::Rotel,
+        Need::S3,
+        Need::Syslog,
+        Need::Kafka,
+        Need::Fleet,
         Need::Kernel,
     ];
 
@@ -94,6 +117,13 @@ impl Need {
             Need::Bundle => "bundle",
             Need::Release => "release",
             Need::Fuzzer => "fuzzer",
+            Need::Nats => "nats",
+            Need::Clickhouse => "clickhouse",
+            Need::Rotel => "rotel",
+            Need::S3 => "s3",
+            Need::Syslog => "syslog",
+            Need::Kafka => "kafka",
+            Need::Fleet => "fleet",
         }
     }
 
@@ -126,7 +156,14 @@ impl Need {
             | Need::Macos
             | Need::Bundle
             | Need::Release
-            | Need::Fuzzer => true,
+            | Need::Fuzzer
+            | Need::Nats
+            | Need::Clickhouse
+            | Need::Rotel
+            | Need::S3
+            | Need::Syslog
+            | Need::Kafka
+            | Need::Fleet => true,
         }
     }
 
@@ -146,6 +183,13 @@ impl Need {
             Need::Bundle => bundle::prepare(workspace),
             Need::Release => release(workspace),
             Need::Fuzzer => fuzzer(workspace),
+            Need::Nats => engines::nats(workspace),
+            Need::Clickhouse => engines::clickhouse(workspace),
+            Need::Rotel => engines::rotel(workspace),
+            Need::S3 => engines::s3(workspace),
+            Need::Syslog => engines::syslog(workspace),
+            Need::Kafka => engines::kafka(workspace),
+            Need::Fleet => engines::fleet(workspace),
         }
     }
 }
@@ -341,6 +385,10 @@ mod tests {
         assert_eq!(
             Need::of("mdm::lib::schema::apple::it_is_the_same"),
             Some(Need::Apple)
+        );
+        assert_eq!(
+            Need::of("ship::it::nats::fleet::rows_arrive"),
+            Some(Need::Fleet)
         );
         assert_eq!(Need::of("record::lib::codec::tests::round_trip"), None);
     }
