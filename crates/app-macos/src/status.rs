@@ -231,7 +231,9 @@ impl Evidence {
             | NoticeKind::Ledger(_)
             | NoticeKind::PolicyChanged(_)
             | NoticeKind::PolicyCounts(_)
-            | NoticeKind::StageCounts(_) => {}
+            | NoticeKind::StageCounts(_)
+            | NoticeKind::Undelivered(_)
+            | NoticeKind::Delivery(_) => {}
         }
     }
 }

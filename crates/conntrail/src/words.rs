@@ -5,9 +5,10 @@ use jiff::tz::TimeZone;
 use query::OpenConnection;
 use record::{
     Aggregate, AggregateCause, AggregateScope, BreakerCause, BreakerState, ByteQuality,
-    CodeSignature, Confidence, Connection, Coverage, Direction, Endpoint, ExtensionReplaced,
-    NoticeKind, Origin, Outcome, Phase, PolicyChanged, PolicyCounts, PolicyState, PreviousEpoch,
-    Process, Protocol, Record, SignatureValidity, StageCounts, Tally, TcpCounts, Traffic, Wall,
+    CodeSignature, Confidence, Connection, Coverage, Delivery, Direction, Endpoint,
+    ExtensionReplaced, NoticeKind, Origin, Outcome, Phase, PolicyChanged, PolicyCounts,
+    PolicyState, PreviousEpoch, Process, Protocol, Record, SignatureValidity, StageCounts, Tally,
+    TcpCounts, Traffic, Undelivered, UndeliveredCause, Wall,
 };
 use std::fmt::Write;
 use trail::{Resumed, Source};
@@ -574,6 +575,8 @@ pub(crate) fn notice_words(kind: &NoticeKind) -> String {
         NoticeKind::PolicyChanged(changed) => policy_words(changed),
         NoticeKind::PolicyCounts(counts) => policy_counts_words(counts),
         NoticeKind::StageCounts(counts) => stage_counts_words(counts),
+        NoticeKind::Undelivered(undelivered) => undelivered_words(undelivered),
+        NoticeKind::Delivery(delivery) => delivery_words(delivery),
     }
 }
 
@@ -713,6 +716,59 @@ fn stage_counts_words(counts: &StageCounts) -> String {
         "so far {} records of the flow table and {own} of the recorder itself, \
          {} recorded{dropped} and {} lost",
         given.records, recorded.records, refused.records
+    )
+}
+
+fn undelivered_words(undelivered: &Undelivered) -> String {
+    let Undelivered {
+        destination,
+        source,
+        epoch,
+        first_sequence,
+        last_sequence,
+        records,
+        cause,
+        reason,
+    } = undelivered;
+    let number = records.map_or("an unknown number".to_owned(), |records| {
+        records.to_string()
+    });
+    let trail = source.as_deref().map_or(String::new(), |name| {
+        format!(" of the side trail {}", clean(name))
+    });
+    let verb = match cause {
+        UndeliveredCause::Unknown => "MAY NOT HAVE BEEN",
+        UndeliveredCause::Refused
+        | UndeliveredCause::RefusedSome
+        | UndeliveredCause::TooLarge
+        | UndeliveredCause::Gone
+        | UndeliveredCause::Damaged
+        | UndeliveredCause::Unreadable => "NOT",
+    };
+    format!(
+        "{number} of the records {first_sequence} to {last_sequence} of epoch {epoch}{trail} \
+         {verb} DELIVERED to {} ({}: {})",
+        clean(destination),
+        cause.name(),
+        clean(reason)
+    )
+}
+
+fn delivery_words(delivery: &Delivery) -> String {
+    let lag = match delivery.lag_records {
+        None => String::new(),
+        Some(lag) => format!(", {lag} wait"),
+    };
+    let problem = match &delivery.problem {
+        None => String::new(),
+        Some(problem) => format!(": {}", clean(problem)),
+    };
+    format!(
+        "deliveries to {}: {}, {} records in {} batches{lag}{problem}",
+        clean(&delivery.destination),
+        delivery.state.name(),
+        delivery.records,
+        delivery.batches
     )
 }
 

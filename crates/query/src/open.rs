@@ -78,7 +78,9 @@ fn is_cut(kind: &NoticeKind) -> bool {
         | NoticeKind::Ledger(_)
         | NoticeKind::PolicyChanged(_)
         | NoticeKind::PolicyCounts(_)
-        | NoticeKind::StageCounts(_) => false,
+        | NoticeKind::StageCounts(_)
+        | NoticeKind::Undelivered(_)
+        | NoticeKind::Delivery(_) => false,
     }
 }
 

@@ -3,9 +3,10 @@
 
 use crate::wire::WireError;
 use crate::{
-    AggregateCause, AggregateScope, BreakerCause, BreakerState, ByteQuality, Confidence, Direction,
-    IdentitySource, LossCause, LossStage, LostKind, NameSource, Origin, Outcome, PolicyAction,
-    PolicyField, PolicyState, SensorKind, SignatureValidity, StopReason,
+    AggregateCause, AggregateScope, BreakerCause, BreakerState, ByteQuality, Confidence,
+    DeliveryGuarantee, DeliveryState, Direction, IdentitySource, LossCause, LossStage, LostKind,
+    NameSource, Origin, Outcome, PolicyAction, PolicyField, PolicyState, SensorKind,
+    SignatureValidity, StopReason, UndeliveredCause,
 };
 
 /// One table for both directions, so that neither can be forgotten.
@@ -184,6 +185,26 @@ choices! {
     AggregateScope {
         Destination = 1 "destination",
         Process = 2 "process",
+    }
+    UndeliveredCause {
+        Unknown = 1 "unknown",
+        Refused = 2 "refused",
+        RefusedSome = 3 "refused_some",
+        TooLarge = 4 "too_large",
+        Gone = 5 "gone",
+        Damaged = 6 "damaged",
+        Unreadable = 7 "unreadable",
+    }
+    DeliveryGuarantee {
+        Deduplicated = 1 "deduplicated",
+        Acknowledged = 2 "acknowledged",
+        Unacknowledged = 3 "unacknowledged",
+    }
+    DeliveryState {
+        Delivering = 1 "delivering",
+        Waiting = 2 "waiting",
+        Misconfigured = 3 "misconfigured",
+        Paused = 4 "paused",
     }
     PolicyState {
         InForce = 1 "in_force",

@@ -13,12 +13,13 @@ use crate::wire::{Fields, Run, Value, WireError, Writer, take_varint, unzigzag, 
 use crate::{
     Aggregate, AggregateCause, AggregateScope, Ancestor, AppCount, Attribution, BreakerCause,
     BreakerState, ByteQuality, CodeSignature, Confidence, Connection, ConnectionId, Coverage,
-    Device, Direction, Ending, Endpoint, EndpointId, ExecutableFile, ExtensionReplaced, Hostname,
-    IdentitySource, LossCause, LossStage, LostKind, Mono, NameSource, Notice, NoticeKind, Origin,
-    Outcome, Phase, PolicyAction, PolicyChanged, PolicyCounts, PolicyField, PolicyState,
-    PreviousEpoch, Process, ProcessKey, Protocol, Record, RecordCounts, RuleCount, SensorKind,
-    SignatureValidity, StageCounts, Stamp, StopReason, Tally, TcpCounts, Traffic, Treated, User,
-    Wall,
+    Delivery, DeliveryGuarantee, DeliveryLeftOut, DeliveryState, Device, Direction, Ending,
+    Endpoint, EndpointId, ExecutableFile, ExtensionReplaced, Hostname, IdentitySource, LossCause,
+    LossStage, LostKind, Mono, NameSource, Notice, NoticeKind, Origin, Outcome, Phase,
+    PolicyAction, PolicyChanged, PolicyCounts, PolicyField, PolicyState, PreviousEpoch, Process,
+    ProcessKey, Protocol, Record, RecordCounts, RuleCount, SensorKind, SignatureValidity,
+    StageCounts, Stamp, StopReason, Tally, TcpCounts, Traffic, Treated, Undelivered,
+    UndeliveredCause, User, Wall,
 };
 use std::sync::Arc;
 
@@ -716,6 +717,8 @@ const NOTICE_SLEEPING: u32 = 14;
 const NOTICE_POLICY_CHANGED: u32 = 30;
 const NOTICE_POLICY_COUNTS: u32 = 31;
 const NOTICE_STAGE_COUNTS: u32 = 40;
+const NOTICE_UNDELIVERED: u32 = 50;
+const NOTICE_DELIVERY: u32 = 51;
 
 fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
     match &notice.kind {
@@ -780,6 +783,14 @@ fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
         NoticeKind::StageCounts(counts) => {
             out.message(NOTICE_STAGE_COUNTS, |body| write_stage_counts(counts, body));
         }
+        NoticeKind::Undelivered(undelivered) => {
+            out.message(NOTICE_UNDELIVERED, |body| {
+                write_undelivered(undelivered, body)
+            });
+        }
+        NoticeKind::Delivery(delivery) => {
+            out.message(NOTICE_DELIVERY, |body| write_delivery(delivery, body));
+        }
     }
 }
 
@@ -805,6 +816,44 @@ fn write_stage_counts(counts: &StageCounts, out: &mut Writer<'_>) {
     out.uint(13, counts.flows_evicted);
     out.uint(14, counts.records_evicted);
     out.uint(15, counts.segments_rewritten);
+}
+
+fn write_undelivered(undelivered: &Undelivered, out: &mut Writer<'_>) {
+    out.bytes(1, undelivered.destination.as_bytes());
+    out.text_if(2, undelivered.source.as_deref());
+    out.uint(3, undelivered.epoch);
+    out.uint(4, undelivered.first_sequence);
+    out.uint(5, undelivered.last_sequence);
+    out.uint_if(6, undelivered.records);
+    out.uint(7, undelivered.cause.number());
+    out.bytes(8, undelivered.reason.as_bytes());
+}
+
+fn write_delivery(delivery: &Delivery, out: &mut Writer<'_>) {
+    out.bytes(1, delivery.destination.as_bytes());
+    out.uint(2, delivery.guarantee.number());
+    out.uint(3, delivery.state.number());
+    write_stamp(delivery.since, 4, out);
+    out.uint(6, delivery.records);
+    out.uint(7, delivery.batches);
+    out.uint(8, delivery.bytes);
+    out.uint(9, delivery.retries);
+    out.message(10, |body| {
+        let DeliveryLeftOut {
+            opens,
+            filtered,
+            dropped,
+            refused,
+            missing,
+        } = delivery.left_out;
+        let counts = [opens, filtered, dropped, refused, missing];
+        for (field, count) in (1..).zip(counts) {
+            body.uint(field, count);
+        }
+    });
+    out.uint_if(11, delivery.lag_records);
+    out.uint_if(12, delivery.lag_ns);
+    out.text_if(13, delivery.problem.as_deref());
 }
 
 fn write_policy(changed: &PolicyChanged, out: &mut Writer<'_>) {
@@ -990,6 +1039,8 @@ fn read_notice(mut fields: Fields<'_>) -> Result<NoticeKind, WireError> {
         NOTICE_POLICY_CHANGED => NoticeKind::PolicyChanged(body.policy()?),
         NOTICE_POLICY_COUNTS => NoticeKind::PolicyCounts(body.policy_counts()?),
         NOTICE_STAGE_COUNTS => NoticeKind::StageCounts(body.stage_counts()?),
+        NOTICE_UNDELIVERED => NoticeKind::Undelivered(body.undelivered()?),
+        NOTICE_DELIVERY => NoticeKind::Delivery(Box::new(body.delivery()?)),
         other => return Err(WireError::UnknownChoice(2, other.into())),
     })
 }
@@ -1150,6 +1201,43 @@ impl<'a> Body<'a> {
             flows_evicted: self.uint(13)?,
             records_evicted: self.uint(14)?,
             segments_rewritten: self.uint(15)?,
+        })
+    }
+
+    fn undelivered(&self) -> Result<Undelivered, WireError> {
+        Ok(Undelivered {
+            destination: self.value(1)?.text()?.to_owned(),
+            source: self.text_if(2)?,
+            epoch: self.uint(3)?,
+            first_sequence: self.uint(4)?,
+            last_sequence: self.uint(5)?,
+            records: self.find(6).map(Value::uint).transpose()?,
+            cause: UndeliveredCause::from_number(7, self.uint(7)?)?,
+            reason: self.value(8)?.text()?.to_owned(),
+        })
+    }
+
+    fn delivery(&self) -> Result<Delivery, WireError> {
+        let left_out = Body::read(self.value(10)?.fields()?)?;
+        Ok(Delivery {
+            destination: self.value(1)?.text()?.to_owned(),
+            guarantee: DeliveryGuarantee::from_number(2, self.uint(2)?)?,
+            state: DeliveryState::from_number(3, self.uint(3)?)?,
+            since: self.stamp(4)?.ok_or(WireError::Missing(4))?,
+            records: self.uint(6)?,
+            batches: self.uint(7)?,
+            bytes: self.uint(8)?,
+            retries: self.uint(9)?,
+            left_out: DeliveryLeftOut {
+                opens: left_out.uint(1)?,
+                filtered: left_out.uint(2)?,
+                dropped: left_out.uint(3)?,
+                refused: left_out.uint(4)?,
+                missing: left_out.uint(5)?,
+            },
+            lag_records: self.find(11).map(Value::uint).transpose()?,
+            lag_ns: self.find(12).map(Value::uint).transpose()?,
+            problem: self.text_if(13)?,
         })
     }
 

@@ -19,6 +19,7 @@ mod choices;
 pub mod codec;
 mod connection;
 pub mod cpid;
+mod delivery;
 mod device;
 mod notice;
 pub mod ocsf;
@@ -33,6 +34,9 @@ pub use connection::{
     Aggregate, AggregateCause, AggregateScope, Attribution, ByteQuality, Confidence, Connection,
     ConnectionId, Direction, Ending, Endpoint, Hostname, IdentitySource, NameSource, Origin,
     Outcome, Phase, Protocol, Traffic,
+};
+pub use delivery::{
+    Delivery, DeliveryGuarantee, DeliveryLeftOut, DeliveryState, Undelivered, UndeliveredCause,
 };
 pub use device::{Device, EndpointId, ParseEndpointIdError, parse_uuid};
 pub use notice::{

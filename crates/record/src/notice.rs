@@ -1,6 +1,6 @@
 //! What the recorder says about itself: nothing is lost without a notice.
 
-use crate::{PolicyChanged, PolicyCounts, Record, Stamp};
+use crate::{Delivery, PolicyChanged, PolicyCounts, Record, Stamp, Undelivered};
 
 /// Something about the recording itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,10 @@ pub enum NoticeKind {
     PolicyCounts(PolicyCounts),
     /// What each stage gave to the next, so that the books balance to the record.
     StageCounts(StageCounts),
+    /// A destination did not get records, or perhaps did not.
+    Undelivered(Undelivered),
+    /// How far the deliveries to a destination are.
+    Delivery(Box<Delivery>),
 }
 
 impl NoticeKind {
@@ -124,7 +128,9 @@ impl NoticeKind {
             | NoticeKind::TrailEvicted { .. }
             | NoticeKind::PolicyChanged(_)
             | NoticeKind::PolicyCounts(_)
-            | NoticeKind::StageCounts(_) => None,
+            | NoticeKind::StageCounts(_)
+            | NoticeKind::Undelivered(_)
+            | NoticeKind::Delivery(_) => None,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | system extension replaced | Application Lifecycle, 6002 |
 //! | loss, limit, coverage, eviction, sleep, clock step, ledger | Event Log Activity, 1008 |
 //! | privacy policy changed, counted | Event Log Activity, 1008 |
+//! | deliveries, and what was not delivered | Event Log Activity, 1008 |
 //!
 //! All carry the `host` profile, which says on which device and by which process. What the schema
 //! has no place for stands under `unmapped.conntrail`: how we know, and nanoseconds.
@@ -18,11 +19,11 @@ mod event;
 use crate::device::write_uuid;
 use crate::{
     Aggregate, AggregateCause, AggregateScope, BreakerCause, BreakerState, ByteQuality,
-    CodeSignature, Connection, ConnectionId, Coverage, Device, Direction, Endpoint,
-    ExtensionReplaced, Hostname, LossCause, LossStage, LostKind, Mono, Notice, NoticeKind, Outcome,
-    Phase, PolicyChanged, PolicyCounts, PolicyState, PreviousEpoch, Process, ProcessKey, Protocol,
-    Record, RecordCounts, RecordId, SignatureValidity, StageCounts, Stamp, Tally, TcpCounts,
-    Traffic, Treated, Wall, pseudonym,
+    CodeSignature, Connection, ConnectionId, Coverage, Delivery, DeliveryState, Device, Direction,
+    Endpoint, ExtensionReplaced, Hostname, LossCause, LossStage, LostKind, Mono, Notice,
+    NoticeKind, Outcome, Phase, PolicyChanged, PolicyCounts, PolicyState, PreviousEpoch, Process,
+    ProcessKey, Protocol, Record, RecordCounts, RecordId, SignatureValidity, StageCounts, Stamp,
+    Tally, TcpCounts, Traffic, Treated, Undelivered, UndeliveredCause, Wall, pseudonym,
 };
 use event::{
     Actor, AggregateNotes, ConnectionInfo, ConnectionNotes, DigitalSignature, Event, File,
@@ -771,6 +772,8 @@ fn notice_parts(kind: &NoticeKind) -> NoticeParts {
         NoticeKind::PolicyChanged(changed) => policy_parts(changed),
         NoticeKind::PolicyCounts(counts) => policy_counts_parts(counts),
         NoticeKind::StageCounts(counts) => stage_counts_parts(counts),
+        NoticeKind::Undelivered(undelivered) => undelivered_parts(undelivered),
+        NoticeKind::Delivery(delivery) => delivery_parts(delivery),
     }
 }
 
@@ -839,6 +842,80 @@ fn stage_counts_parts(counts: &StageCounts) -> NoticeParts {
             given.records, recorded.records, dropped.records, refused.records
         ),
     )
+}
+
+fn undelivered_parts(undelivered: &Undelivered) -> NoticeParts {
+    let Undelivered {
+        destination,
+        source,
+        epoch,
+        first_sequence,
+        last_sequence,
+        records,
+        cause,
+        reason,
+    } = undelivered;
+    let number = records.map_or("An unknown number".to_owned(), |records| {
+        records.to_string()
+    });
+    let trail = source
+        .as_deref()
+        .map_or(String::new(), |name| format!(" of the side trail {name}"));
+    let verb = match cause {
+        UndeliveredCause::Unknown => "may not have been",
+        UndeliveredCause::Refused
+        | UndeliveredCause::RefusedSome
+        | UndeliveredCause::TooLarge
+        | UndeliveredCause::Gone
+        | UndeliveredCause::Damaged
+        | UndeliveredCause::Unreadable => "were not",
+    };
+    NoticeParts {
+        count: *records,
+        status: match cause {
+            UndeliveredCause::Unknown => STATUS_UNKNOWN,
+            UndeliveredCause::Refused
+            | UndeliveredCause::RefusedSome
+            | UndeliveredCause::TooLarge
+            | UndeliveredCause::Gone
+            | UndeliveredCause::Damaged
+            | UndeliveredCause::Unreadable => STATUS_FAILURE,
+        },
+        status_code: Some(cause.name()),
+        ..log(
+            other_activity("Export gap"),
+            "undelivered",
+            format!(
+                "{number} of the records {first_sequence} to {last_sequence} of epoch \
+                 {epoch}{trail} {verb} delivered to {destination}: {reason}"
+            ),
+        )
+    }
+}
+
+fn delivery_parts(delivery: &Delivery) -> NoticeParts {
+    let problem = delivery.problem.as_deref();
+    NoticeParts {
+        count: Some(delivery.records),
+        since: Some(delivery.since),
+        status: match delivery.state {
+            DeliveryState::Delivering | DeliveryState::Paused => STATUS_SUCCESS,
+            DeliveryState::Waiting | DeliveryState::Misconfigured => STATUS_FAILURE,
+        },
+        status_code: Some(delivery.state.name()),
+        ..log(
+            activity(3, "Export"),
+            "delivery",
+            format!(
+                "{} records in {} batches were delivered to {} ({}){}",
+                delivery.records,
+                delivery.batches,
+                delivery.destination,
+                delivery.state.name(),
+                problem.map_or(".".to_owned(), |problem| format!(": {problem}"))
+            ),
+        )
+    }
 }
 
 fn lost_parts(
@@ -1069,6 +1146,8 @@ fn details(kind: &NoticeKind) -> Value {
         }),
         NoticeKind::PolicyCounts(counts) => policy_counts_details(counts),
         NoticeKind::StageCounts(counts) => stage_counts_details(counts),
+        NoticeKind::Undelivered(undelivered) => undelivered_details(undelivered),
+        NoticeKind::Delivery(delivery) => delivery_details(delivery),
     }
 }
 
@@ -1121,6 +1200,42 @@ fn stage_counts_details(counts: &StageCounts) -> Value {
         "flows_evicted": counts.flows_evicted,
         "records_evicted": counts.records_evicted,
         "segments_rewritten": counts.segments_rewritten,
+    })
+}
+
+fn undelivered_details(undelivered: &Undelivered) -> Value {
+    json!({
+        "destination": undelivered.destination,
+        "source": undelivered.source,
+        "epoch": undelivered.epoch,
+        "first_sequence": undelivered.first_sequence,
+        "last_sequence": undelivered.last_sequence,
+        "records": undelivered.records,
+        "cause": undelivered.cause.name(),
+        "reason": undelivered.reason,
+    })
+}
+
+fn delivery_details(delivery: &Delivery) -> Value {
+    json!({
+        "destination": delivery.destination,
+        "guarantee": delivery.guarantee.name(),
+        "state": delivery.state.name(),
+        "since_ns": delivery.since.wall.0,
+        "records": delivery.records,
+        "batches": delivery.batches,
+        "bytes": delivery.bytes,
+        "retries": delivery.retries,
+        "left_out": {
+            "opens": delivery.left_out.opens,
+            "filtered": delivery.left_out.filtered,
+            "dropped": delivery.left_out.dropped,
+            "refused": delivery.left_out.refused,
+            "missing": delivery.left_out.missing,
+        },
+        "lag_records": delivery.lag_records,
+        "lag_ns": delivery.lag_ns,
+        "problem": delivery.problem,
     })
 }
 

@@ -5,13 +5,13 @@
 
 use crate::{
     Aggregate, AggregateCause, AggregateScope, Ancestor, AppCount, Attribution, BreakerCause,
-    BreakerState, ByteQuality, CodeSignature, Connection, ConnectionId, Coverage, Device,
-    Direction, Ending, Endpoint, EndpointId, ExecutableFile, ExtensionReplaced, Hostname,
-    IdentitySource, LossCause, LossStage, LostKind, Mono, NameSource, Notice, NoticeKind, Origin,
-    Outcome, Phase, PolicyAction, PolicyChanged, PolicyCounts, PolicyField, PolicyState,
-    PreviousEpoch, Process, ProcessKey, Protocol, Record, RecordCounts, RuleCount, SensorKind,
-    SignatureValidity, StageCounts, Stamp, StopReason, Tally, TcpCounts, Traffic, Treated, User,
-    Wall,
+    BreakerState, ByteQuality, CodeSignature, Connection, ConnectionId, Coverage, Delivery,
+    DeliveryGuarantee, DeliveryLeftOut, DeliveryState, Device, Direction, Ending, Endpoint,
+    EndpointId, ExecutableFile, ExtensionReplaced, Hostname, IdentitySource, LossCause, LossStage,
+    LostKind, Mono, NameSource, Notice, NoticeKind, Origin, Outcome, Phase, PolicyAction,
+    PolicyChanged, PolicyCounts, PolicyField, PolicyState, PreviousEpoch, Process, ProcessKey,
+    Protocol, Record, RecordCounts, RuleCount, SensorKind, SignatureValidity, StageCounts, Stamp,
+    StopReason, Tally, TcpCounts, Traffic, Treated, Undelivered, UndeliveredCause, User, Wall,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -278,7 +278,7 @@ impl World {
     fn notice(&mut self) -> NoticeKind {
         let since = stamp(self.clock_ns - 1_000_000);
         let random = &mut self.random;
-        match random.below(17) {
+        match random.below(19) {
             0 => NoticeKind::RecorderStarted {
                 previous: previous(random, since),
             },
@@ -327,6 +327,8 @@ impl World {
             13 => NoticeKind::PolicyChanged(policy(random)),
             14 => NoticeKind::PolicyCounts(policy_counts(random, since)),
             15 => NoticeKind::StageCounts(stage_counts(random)),
+            17 => NoticeKind::Undelivered(undelivered(random)),
+            18 => NoticeKind::Delivery(Box::new(delivery(random, since))),
             _ => NoticeKind::Ledger(tally(random)),
         }
     }
@@ -652,6 +654,47 @@ fn stage_counts(random: &mut Random) -> StageCounts {
         flows_evicted: random.size(6),
         records_evicted: random.size(20),
         segments_rewritten: random.size(5),
+    }
+}
+
+fn undelivered(random: &mut Random) -> Undelivered {
+    let first_sequence = 1 + random.size(30);
+    let range = 1 + random.size(10);
+    Undelivered {
+        destination: random.pick(&["lake", "siem"]).to_owned(),
+        source: random.one_in(4).then(|| "app".to_owned()),
+        epoch: random.size(20),
+        first_sequence,
+        last_sequence: first_sequence + range - 1,
+        records: (!random.one_in(4)).then_some(range),
+        cause: random.pick(UndeliveredCause::ALL),
+        reason: "The object is not mapped.".to_owned(),
+    }
+}
+
+fn delivery(random: &mut Random, since: Stamp) -> Delivery {
+    let state = random.pick(DeliveryState::ALL);
+    let batches = random.size(16);
+    let is_waiting = [DeliveryState::Waiting, DeliveryState::Misconfigured].contains(&state);
+    Delivery {
+        destination: random.pick(&["lake", "siem"]).to_owned(),
+        guarantee: random.pick(DeliveryGuarantee::ALL),
+        state,
+        since,
+        records: batches * 150,
+        batches,
+        bytes: batches * 9_000,
+        retries: random.size(6),
+        left_out: DeliveryLeftOut {
+            opens: batches * 120,
+            filtered: random.size(8),
+            dropped: random.size(8),
+            refused: random.below(2),
+            missing: random.below(3),
+        },
+        lag_records: (!random.one_in(4)).then(|| random.size(20)),
+        lag_ns: (!random.one_in(4)).then(|| random.size(40)),
+        problem: is_waiting.then(|| "Connection refused: is it running?".to_owned()),
     }
 }
 

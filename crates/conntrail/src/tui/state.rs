@@ -119,7 +119,9 @@ impl State {
             | NoticeKind::Ledger(_)
             | NoticeKind::PolicyChanged(_)
             | NoticeKind::PolicyCounts(_)
-            | NoticeKind::StageCounts(_)) => self.latest_notice = Some((at, other)),
+            | NoticeKind::StageCounts(_)
+            | NoticeKind::Undelivered(_)
+            | NoticeKind::Delivery(_)) => self.latest_notice = Some((at, other)),
         }
     }
 }

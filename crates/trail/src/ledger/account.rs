@@ -356,7 +356,9 @@ impl Open {
             | NoticeKind::Slept { .. }
             | NoticeKind::ClockStepped { .. }
             | NoticeKind::TrailEvicted { .. }
-            | NoticeKind::PolicyChanged(_) => {}
+            | NoticeKind::PolicyChanged(_)
+            | NoticeKind::Undelivered(_)
+            | NoticeKind::Delivery(_) => {}
         }
         false
     }
