@@ -56,6 +56,42 @@ pub fn encode_of_side(
     write(&event, out);
 }
 
+/// A notice in words, for forms that are not of the schema.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoticeWords {
+    /// Of what kind: the same word as `unmapped.conntrail.notice`.
+    pub name: &'static str,
+    /// A sentence for people.
+    pub message: String,
+    /// How many of what it tells of, where it tells of a number.
+    pub count: Option<u64>,
+    /// When the time in question began.
+    pub since: Option<Stamp>,
+    /// An object with all that it says, for programs.
+    pub details: Value,
+}
+
+/// What a notice of this kind says.
+pub fn notice_words(kind: &NoticeKind) -> NoticeWords {
+    let parts = notice_parts(kind);
+    NoticeWords {
+        name: parts.name,
+        message: parts.message,
+        count: parts.count,
+        since: parts.since,
+        details: details(kind),
+    }
+}
+
+/// When a process was forked, in milliseconds since 1970, as a record of this moment tells it;
+/// `None` where nobody told.
+pub fn process_created_ms(process: &Process, at: Stamp) -> Option<i64> {
+    match process.started {
+        Some(started) => Some(started.as_millis()),
+        None => created_time(process.key, at),
+    }
+}
+
 /// `record` as one line of JSON, without a line break.
 pub fn to_json(id: RecordId, record: &Record, device: &Device) -> String {
     let mut out = Vec::with_capacity(2_048);
@@ -467,10 +503,7 @@ fn actor<'a>(process: &'a Arc<Process>, connection: &'a Connection) -> Actor<'a>
             name: process.name.as_deref(),
             path: process.path.as_deref(),
             cmd_line: process.command_line.as_deref(),
-            created_time: match process.started {
-                Some(started) => Some(started.as_millis()),
-                None => created_time(process.key, connection.at),
-            },
+            created_time: process_created_ms(process, connection.at),
             file: file(process),
             user: user.clone(),
             session: process.audit_session.map(|id| Session {

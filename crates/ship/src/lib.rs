@@ -5,6 +5,7 @@
 //!
 //! - [`config`]: the destinations, as they are written down.
 //! - [`Batch`]: records that go together, and the [`Manifest`] that says what they are of.
+//! - [`flat`]: the one table of columns.
 //! - [`Format`]: a batch as bytes, in the words of the destination: a [`Parcel`].
 //! - [`Answer`]: what came of a delivery.
 
@@ -13,6 +14,7 @@
 mod answer;
 mod batch;
 pub mod config;
+pub mod flat;
 mod format;
 
 pub use answer::{Answer, Guarantee};

@@ -1,0 +1,144 @@
+//! The flat text of a row: the same from the record and, in SQL, from the columns of a store.
+//!
+//! Word of the table, then each column after a tab. A number is decimal, a moment the milliseconds
+//! since 1970, yes and no are 1 and 0, an address is 32 hexadecimal digits, a UUID stands in the
+//! form 8-4-4-4-12, each in lower case; what is unknown is empty. A text is the count of its bytes,
+//! a colon and itself, so that no two rows have one text.
+
+use super::bytes::{Form, Writer, table_of};
+use super::{Column, Kind, Provenance, Table, Value};
+use crate::Item;
+use std::net::IpAddr;
+
+/// Writes flat texts.
+#[derive(Debug)]
+pub struct Texts(Writer<TextForm>);
+
+impl Default for Texts {
+    fn default() -> Texts {
+        Texts(Writer::new(TextForm))
+    }
+}
+
+impl Texts {
+    /// What comes next is of another batch.
+    pub fn begin(&mut self) {
+        self.0.begin();
+    }
+
+    /// Appends the flat text of an item.
+    pub fn item(&mut self, provenance: Provenance<'_>, item: &Item, out: &mut Vec<u8>) {
+        out.extend_from_slice(table_of(&item.record).kind().as_bytes());
+        self.0.item(provenance, item, out);
+    }
+}
+
+/// The flat text of a row of `table`, as an expression of ClickHouse over its columns.
+pub fn row_expression(table: Table) -> String {
+    let columns = table.columns().iter().map(column_expression);
+    let columns: Vec<String> = columns.collect();
+    format!(
+        "concat('{}\\t', {})",
+        table.kind(),
+        columns.join(", '\\t', ")
+    )
+}
+
+/// The digest of a manifest, in hexadecimal, as an aggregate expression of ClickHouse over rows
+/// with two columns: `sequence`, and `row_text` as [`row_expression`] gives it. What is grouped is
+/// what arrived of one batch, each record once.
+pub fn digest_expression() -> &'static str {
+    "lower(hex(SHA256(arrayStringConcat(arrayMap(it -> it.2, \
+     arraySort(it -> it.1, groupArray((sequence, row_text)))), '\\n'))))"
+}
+
+fn column_expression(column: &Column) -> String {
+    let name = column.name;
+    let bare = match column.kind {
+        Kind::Text | Kind::Word => return format!("toString(length({name})), ':', {name}"),
+        Kind::UInt16 | Kind::UInt32 | Kind::UInt64 | Kind::Int32 | Kind::Uuid => {
+            format!("toString({name})")
+        }
+        Kind::Bool => format!("toString(toUInt8({name}))"),
+        Kind::Time => format!("toString(toUnixTimestamp64Milli({name}))"),
+        Kind::Address => format!("lower(hex({name}))"),
+    };
+    match column.nullable {
+        true => format!("ifNull({bare}, '')"),
+        false => bare,
+    }
+}
+
+#[derive(Debug)]
+struct TextForm;
+
+impl Form for TextForm {
+    #[inline(always)]
+    fn value(&self, _: Table, _: usize, value: Value<'_>, out: &mut Vec<u8>) {
+        out.push(b'\t');
+        match value {
+            Value::Unknown => {}
+            Value::Uint(number) => write_number(number, out),
+            Value::Int(number) | Value::Time(number) => write_signed(number, out),
+            Value::Bool(it) => out.push(if it { b'1' } else { b'0' }),
+            Value::Text(text) => {
+                write_number(text.len() as u64, out);
+                out.push(b':');
+                out.extend_from_slice(text.as_bytes());
+            }
+            Value::Address(address) => write_hex(&address_bytes(address), out),
+            Value::Uuid(bytes) => write_uuid(&bytes, out),
+        }
+    }
+}
+
+/// The sixteen bytes of an address of either version.
+pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// Sixteen bytes in the form 8-4-4-4-12.
+pub(crate) fn write_uuid(bytes: &[u8; 16], out: &mut Vec<u8>) {
+    for (index, part) in [0..4, 4..6, 6..8, 8..10, 10..16].into_iter().enumerate() {
+        if index > 0 {
+            out.push(b'-');
+        }
+        write_hex(&bytes[part], out);
+    }
+}
+
+/// Bytes in hexadecimal, in lower case.
+pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// A number in decimal.
+pub(crate) fn write_number(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = number;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+/// A number with a sign in decimal.
+pub(crate) fn write_signed(number: i64, out: &mut Vec<u8>) {
+    if number < 0 {
+        out.push(b'-');
+    }
+    write_number(number.unsigned_abs(), out);
+}
