@@ -5,4 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bounded;
+pub mod secrets;
 pub mod sinks;
+pub mod tls;
