@@ -1,5 +1,7 @@
 //! Destinations: each takes a parcel and says what came of it.
 
+pub mod file;
+
 use ship::{Answer, Guarantee, Parcel};
 
 /// A destination. One that can take several parcels at once may be asked to, so it keeps what
@@ -12,4 +14,8 @@ pub trait Sink {
     /// Delivers one parcel, within bounded time. What it answers is final for this attempt; it
     /// never tries again by itself.
     async fn deliver(&self, parcel: &Parcel) -> Answer;
+
+    /// Does what is due when nothing is delivered, as a file that ends by its age. To be called
+    /// every few seconds; most have nothing to do.
+    async fn tend(&self) {}
 }
