@@ -519,6 +519,10 @@ impl<D: Disk> TrailReader<D> {
     /// Accounts for a valid frame: what damage before it cost, what is missing before it.
     /// Returns how many of its records were read before, in a copy of it.
     fn settle(&mut self, header: &FrameHeader) -> usize {
+        if header.last_sequence() < self.next.sequence {
+            // What damage before it cost, only a frame with something new can tell.
+            return header.records.into();
+        }
         let gap = header.first_sequence.saturating_sub(self.next.sequence);
         let seen = self.next.sequence.saturating_sub(header.first_sequence);
         let damage = self.current.as_mut().and_then(Scanner::take_damage);

@@ -431,8 +431,9 @@ class Reader:
                 self.chain.lost(frame)
                 bad_from, bad_to = at if bad_from is None else bad_from, frame.end
             else:
-                self.damaged(name, bad_from, at)
-                bad_from = None
+                if frame.last >= self.next[1]:
+                    self.damaged(name, bad_from, bad_to)
+                    bad_from = None
                 self.take(frame)
             at = frame.end
         if settled and (bad_from is not None or at < len(data)):

@@ -294,6 +294,27 @@ fn a_damaged_copy_of_what_is_there_costs_nothing() {
 }
 
 #[test]
+fn a_copy_of_what_was_read_tells_not_what_damage_before_it_cost() {
+    let victim = victim();
+    let copy = &victim.bytes[victim.ends[0]..victim.ends[1]];
+    let mut bytes = victim.bytes[..victim.ends[3]].to_vec();
+    bytes[victim.ends[3] - 1] ^= 1;
+    bytes.extend_from_slice(copy);
+    let ended = bytes.clone();
+    bytes.extend_from_slice(&victim.bytes[victim.ends[4]..]);
+    // The fourth and the fifth of six frames are gone; at an end only the header of the fourth tells.
+    for (bytes, lost, at_end) in [(bytes, 4, false), (ended, 2, true)] {
+        let found = read(&victim.disk_with(&bytes));
+        let [damaged] = &found.damaged[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(damaged.offset, victim.ends[2] as u64);
+        assert_eq!((damaged.lost_records, damaged.at_end), (Some(lost), at_end));
+        assert_eq!(found.missing, []);
+    }
+}
+
+#[test]
 fn damage_across_segments_is_counted_once() {
     let disk = MemoryDisk::new();
     let mut writer = open(&disk, small_segments()).unwrap();
