@@ -53,6 +53,59 @@ pub fn encode_of_side(
 ) {
     let mut event = event(id, record, device);
     event.unmapped.set_side_trail(name);
+    // Each trail counts by itself.
+    event.metadata.uid = format!("{}.{name}-{}-{}", device.endpoint, id.epoch, id.sequence);
+    write(&event, out);
+}
+
+/// An event about the log itself that is no record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogEvent {
+    /// Its unique name.
+    pub uid: String,
+    /// What it is about, in a word.
+    pub activity: &'static str,
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// A sentence for people.
+    pub message: String,
+    /// How many of what it tells of.
+    pub count: u64,
+    /// What the schema has no place for.
+    pub notes: Value,
+}
+
+/// Appends an event of the class Event Log Activity as one JSON object, without a line break.
+pub fn encode_log_event(log_event: LogEvent, device: &Device, out: &mut Vec<u8>) {
+    let at = Stamp {
+        wall: Wall(log_event.time_ms.saturating_mul(1_000_000)),
+        mono: Mono(0),
+    };
+    let nowhere = RecordId {
+        epoch: 0,
+        sequence: 0,
+    };
+    let base = base(
+        nowhere,
+        &EVENT_LOG_ACTIVITY,
+        other_activity(log_event.activity),
+        STATUS_SUCCESS,
+        at,
+        device,
+    );
+    let event = Event {
+        metadata: Metadata {
+            uid: log_event.uid,
+            sequence: None,
+            ..base.metadata
+        },
+        log_name: Some("conntrail"),
+        log_provider: Some("Conntrail"),
+        message: Some(log_event.message),
+        count: i32::try_from(log_event.count).ok(),
+        unmapped: Unmapped::Notes(log_event.notes),
+        ..base
+    };
     write(&event, out);
 }
 

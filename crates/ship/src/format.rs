@@ -1,5 +1,19 @@
 //! A batch as bytes, in the words of a destination.
 
+mod compress;
+mod ecs;
+mod encoder;
+mod framing;
+mod lines;
+pub mod native;
+mod ocsf11;
+mod otel;
+mod otlp;
+mod otlp_json;
+mod uid;
+
+pub use encoder::{Encoder, EncoderError, EncoderSettings};
+
 use crate::BatchId;
 use serde::{Deserialize, Serialize};
 
@@ -68,11 +82,14 @@ pub struct Parcel {
     pub format: Format,
     /// How they were made smaller.
     pub compression: Compression,
-    /// Records in them, and the manifest does not count.
+    /// Records in the bytes; the manifest does not count.
     pub records: usize,
     /// Where each record ends in the bytes before they were made smaller, for destinations that
     /// take them one by one; empty for others.
     pub ends: Vec<usize>,
+    /// Records that are not in the bytes, because the destination takes none so long, by their
+    /// index in the batch: they are refused before they are sent.
+    pub too_long: Vec<usize>,
     /// The bytes.
     pub body: Vec<u8>,
 }

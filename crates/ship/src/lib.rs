@@ -19,4 +19,6 @@ mod format;
 
 pub use answer::{Answer, Guarantee};
 pub use batch::{Batch, BatchId, Item, LeftOut, Manifest};
-pub use format::{Compression, Format, Framing, Parcel};
+pub use format::{
+    Compression, Encoder, EncoderError, EncoderSettings, Format, Framing, Parcel, native,
+};

@@ -261,6 +261,8 @@ pub(super) enum Unmapped<'a> {
     Connection(Box<ConnectionNotes<'a>>),
     #[serde(rename = "conntrail")]
     Notice(Box<NoticeNotes<'a>>),
+    #[serde(rename = "conntrail")]
+    Notes(Value),
 }
 
 impl Default for Unmapped<'_> {
@@ -274,6 +276,7 @@ impl<'a> Unmapped<'a> {
         match self {
             Unmapped::Connection(notes) => notes.side_trail = Some(name),
             Unmapped::Notice(notes) => notes.side_trail = Some(name),
+            Unmapped::Notes(_) => {}
         }
     }
 }

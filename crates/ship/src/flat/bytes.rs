@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 /// How a value becomes bytes.
 pub(crate) trait Form {
+    /// Whether each row says where it comes from.
+    const TELLS_PROVENANCE: bool = true;
+
     /// Appends the value of a column.
     fn value(&self, table: Table, column: usize, value: Value<'_>, out: &mut Vec<u8>);
 }
@@ -108,6 +111,7 @@ impl<F: Form> Put for Row<'_, F> {
     fn section(&mut self, section: Section<'_>) {
         let start = self.out.len();
         match section {
+            Section::Provenance(_) if !F::TELLS_PROVENANCE => self.column = columns::PROVENANCE,
             Section::Provenance(_) => match &self.kept.provenance {
                 Some(bytes) => {
                     self.out.extend_from_slice(bytes);

@@ -105,11 +105,20 @@ pub fn put_notice(provenance: Provenance<'_>, sequence: u64, notice: &Notice, ou
         Some(since) => Value::Time(since.wall.as_millis()),
     });
     out.put(text("destination"));
-    out.put(text("source"));
+    // A policy's source is the file that it was read from.
+    let is_about_records = words.details["epoch"].is_u64();
+    out.put(if is_about_records {
+        text("source")
+    } else {
+        Value::Text("")
+    });
     for key in ["epoch", "first_sequence", "last_sequence"] {
         out.put(number(key));
     }
-    out.put(text("reason"));
+    out.put(match words.details["reason"].is_null() {
+        true => text("problem"),
+        false => text("reason"),
+    });
     out.put(Value::Text(&words.message));
     out.put(Value::Text(&words.details.to_string()));
 }

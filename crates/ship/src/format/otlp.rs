@@ -1,0 +1,259 @@
+//! Log records of OpenTelemetry in protocol buffers, one attribute a datum:
+//! <https://opentelemetry.io/docs/specs/otlp/>.
+//!
+//! What is the same for all records of a batch is said once, of the resource.
+
+use super::uid::{event_name, write_batch_uid, write_uid};
+use crate::flat::{Form, Provenance, Table, Value, Writer, table_of, write_moment, write_uuid};
+use crate::{Batch, Item};
+use record::ocsf::notice_words;
+use record::wire::push_varint;
+use record::{Record, Wall};
+use std::io::Write;
+
+/// The version of the semantic conventions that attributes follow.
+pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+/// What emits the records.
+pub(super) const SCOPE: &str = "conntrail";
+/// `SEVERITY_NUMBER_INFO`.
+pub(super) const SEVERITY_INFO: u8 = 9;
+
+/// Writes `ExportLogsServiceRequest` messages.
+pub(super) struct Otlp {
+    writer: Writer<Attributes>,
+    /// One log record.
+    record: Vec<u8>,
+}
+
+impl Otlp {
+    pub(super) fn new() -> Otlp {
+        Otlp {
+            writer: Writer::new(Attributes { key: IN_RECORD }),
+            record: Vec::with_capacity(4_096),
+        }
+    }
+
+    /// Puts a batch into `out` and returns where it begins there.
+    pub(super) fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>) -> usize {
+        let provenance = Provenance::of(batch);
+        self.writer.begin();
+        let resource = self.resource(provenance);
+        let mut scope = Vec::with_capacity(32);
+        text(SCOPE_NAME, SCOPE, &mut scope);
+        // The lengths that come first are known when all is written.
+        let room = resource.len() + scope.len() + 4 * FIELD_BYTES_MAX;
+        out.clear();
+        out.resize(room, 0);
+        for item in &batch.items {
+            self.item(provenance, item, out);
+        }
+        self.manifest(batch, out);
+        text(SCOPE_SCHEMA_URL, SCHEMA_URL, out);
+
+        let mut scope_logs = Vec::with_capacity(room);
+        bytes(SCOPE_OF_LOGS, &scope, &mut scope_logs);
+        let logs = scope_logs.len() + out.len() - room;
+        let mut front = Vec::with_capacity(room);
+        bytes(RESOURCE, &resource, &mut front);
+        front.push(SCOPE_LOGS);
+        push_varint(&mut front, logs as u64);
+        front.extend_from_slice(&scope_logs);
+        let request = front.len() + out.len() - room;
+        let mut head = vec![RESOURCE_LOGS];
+        push_varint(&mut head, request as u64);
+        head.extend_from_slice(&front);
+        let start = room - head.len();
+        out[start..room].copy_from_slice(&head);
+        start
+    }
+
+    fn resource(&mut self, provenance: Provenance<'_>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1_024);
+        attribute(IN_RESOURCE, "service.name", Value::Text(SCOPE), &mut out);
+        self.writer.form_mut().key = IN_RESOURCE;
+        self.writer.provenance(provenance, &mut out);
+        self.writer.form_mut().key = IN_RECORD;
+        out
+    }
+
+    fn item(&mut self, provenance: Provenance<'_>, item: &Item, out: &mut Vec<u8>) {
+        let record = &mut self.record;
+        let Wall(time_ns) = item.record.at().wall;
+        begin(table_of(&item.record), Some(time_ns), record);
+        if let Record::Notice(notice) = &item.record {
+            let message = notice_words(&notice.kind).message;
+            let mut body = Vec::with_capacity(message.len() + 4);
+            text(ANY_TEXT, &message, &mut body);
+            bytes(BODY, &body, record);
+        }
+        uid(record, |out| write_uid(provenance, item.id.sequence, out));
+        self.writer.item(provenance, item, record);
+        bytes(LOG_RECORD, record, out);
+    }
+
+    fn manifest(&mut self, batch: &Batch, out: &mut Vec<u8>) {
+        let record = &mut self.record;
+        let last = batch.items.last();
+        let time_ns = last.map(|item| item.record.at().wall.0);
+        begin(Table::Batches, time_ns, record);
+        uid(record, |out| write_batch_uid(batch, out));
+        self.writer.manifest(&batch.device, &batch.manifest, record);
+        bytes(LOG_RECORD, record, out);
+    }
+}
+
+/// Begins a log record. What observes is the recorder, so the time at which it was observed is the
+/// record's own.
+fn begin(table: Table, time_ns: Option<i64>, out: &mut Vec<u8>) {
+    out.clear();
+    if let Some(time_ns) = time_ns {
+        for key in [TIME, OBSERVED_TIME] {
+            out.push(key);
+            out.extend_from_slice(&time_ns.to_le_bytes());
+        }
+    }
+    out.extend_from_slice(&[SEVERITY, SEVERITY_INFO]);
+    text(EVENT_NAME, event_name(table), out);
+}
+
+/// The attribute by which a store tells records apart.
+fn uid(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let mut uid = Vec::with_capacity(80);
+    write(&mut uid);
+    text_attribute(IN_RECORD, UID, &uid, out);
+}
+
+/// The attribute with the unique name of a record.
+pub(super) const UID: &str = "log.record.uid";
+
+#[derive(Debug)]
+struct Attributes {
+    /// The key of the field that attributes are: of a resource, or of a log record.
+    key: u8,
+}
+
+impl Form for Attributes {
+    const TELLS_PROVENANCE: bool = false;
+
+    #[inline(always)]
+    fn value(&self, table: Table, column: usize, value: Value<'_>, out: &mut Vec<u8>) {
+        let name = table.columns()[column].otel;
+        if !name.is_empty() {
+            attribute(self.key, name, value, out);
+        }
+    }
+}
+
+/// An attribute, where its value is known.
+#[inline(always)]
+fn attribute(key: u8, name: &'static str, value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Unknown | Value::Text("") => {}
+        Value::Uint(number) => match i64::try_from(number) {
+            Ok(number) => int_attribute(key, name, number, out),
+            // No number of the protocol holds it.
+            Err(_) => text_attribute(key, name, number.to_string().as_bytes(), out),
+        },
+        Value::Int(number) => int_attribute(key, name, number, out),
+        Value::Bool(it) => {
+            open_attribute(key, name, 2, out);
+            out.extend_from_slice(&[ANY_BOOL, it.into()]);
+        }
+        Value::Text(text) => text_attribute(key, name, text.as_bytes(), out),
+        Value::Time(_) | Value::Address(_) | Value::Uuid(_) => {
+            let mut text = Vec::with_capacity(48);
+            write_text(value, &mut text);
+            text_attribute(key, name, &text, out);
+        }
+    }
+}
+
+/// What is a text in OpenTelemetry, though it is none in our tables.
+pub(super) fn write_text(value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Time(moment_ms) => write_moment(moment_ms, b'T', out),
+        Value::Address(address) => write!(out, "{address}").expect("memory can be written"),
+        Value::Uuid(bytes) => write_uuid(&bytes, out),
+        Value::Unknown | Value::Uint(_) | Value::Int(_) | Value::Bool(_) | Value::Text(_) => {}
+    }
+}
+
+#[inline(always)]
+fn int_attribute(key: u8, name: &str, number: i64, out: &mut Vec<u8>) {
+    open_attribute(key, name, 1 + varint_length(number as u64), out);
+    out.push(ANY_INT);
+    push_varint(out, number as u64);
+}
+
+#[inline(always)]
+fn text_attribute(key: u8, name: &str, value: &[u8], out: &mut Vec<u8>) {
+    let length = value.len() as u64;
+    open_attribute(key, name, 1 + varint_length(length) + value.len(), out);
+    out.push(ANY_TEXT);
+    push_varint(out, length);
+    out.extend_from_slice(value);
+}
+
+/// All of an attribute that comes before the value, which is of this length.
+#[inline(always)]
+fn open_attribute(key: u8, name: &str, value_length: usize, out: &mut Vec<u8>) {
+    let value_field = 1 + varint_length(value_length as u64) + value_length;
+    out.push(key);
+    push_varint(out, (2 + name.len() + value_field) as u64);
+    // Our names are shorter than 128 bytes.
+    out.extend_from_slice(&[ATTRIBUTE_NAME, name.len() as u8]);
+    out.extend_from_slice(name.as_bytes());
+    out.push(ATTRIBUTE_VALUE);
+    push_varint(out, value_length as u64);
+}
+
+fn text(key: u8, value: &str, out: &mut Vec<u8>) {
+    bytes(key, value.as_bytes(), out);
+}
+
+fn bytes(key: u8, value: &[u8], out: &mut Vec<u8>) {
+    out.push(key);
+    push_varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+#[inline(always)]
+fn varint_length(value: u64) -> usize {
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
+/// A key and a length take no more.
+const FIELD_BYTES_MAX: usize = 11;
+
+/// Key of a field with bytes; all our numbers fit one byte.
+const fn key(field: u8) -> u8 {
+    field << 3 | 2
+}
+
+// ExportLogsServiceRequest
+const RESOURCE_LOGS: u8 = key(1);
+// ResourceLogs
+const RESOURCE: u8 = key(1);
+const SCOPE_LOGS: u8 = key(2);
+// Resource
+const IN_RESOURCE: u8 = key(1);
+// ScopeLogs
+const SCOPE_OF_LOGS: u8 = key(1);
+const LOG_RECORD: u8 = key(2);
+const SCOPE_SCHEMA_URL: u8 = key(3);
+// InstrumentationScope
+const SCOPE_NAME: u8 = key(1);
+// LogRecord
+const TIME: u8 = 1 << 3 | 1;
+const SEVERITY: u8 = 2 << 3;
+const BODY: u8 = key(5);
+const IN_RECORD: u8 = key(6);
+const OBSERVED_TIME: u8 = 11 << 3 | 1;
+const EVENT_NAME: u8 = key(12);
+// KeyValue
+const ATTRIBUTE_NAME: u8 = key(1);
+const ATTRIBUTE_VALUE: u8 = key(2);
+// AnyValue
+const ANY_TEXT: u8 = key(1);
+const ANY_BOOL: u8 = 2 << 3;
+const ANY_INT: u8 = 3 << 3;
