@@ -160,7 +160,9 @@ fn can_start() -> Result<(), Missing> {
             "run on such a machine",
         ));
     }
-    install::programs(&["setpriv"], &["util-linux"])
+    install::programs(&["setpriv"], &["util-linux"])?;
+    // The other side of their TLS, which shares nothing with ours.
+    install::programs(&["openssl"], &["openssl"])
 }
 
 fn locate(environment: &Path, engine: &Packages) -> Result<Variables, Missing> {

@@ -16,10 +16,18 @@ pub mod http;
 pub mod nats;
 mod port;
 mod program;
+mod rotel;
+mod rsyslog;
+mod seaweed;
 mod server;
+mod tansu;
 
 pub use certificates::Certificates;
 pub use clickhouse::{ClickHouse, ClickHouseError, ClickHouseOptions};
 pub use nats::{Nats, NatsCluster, NatsOptions};
 pub use port::Port;
+pub use rotel::Rotel;
+pub use rsyslog::Rsyslog;
+pub use seaweed::Seaweed;
 pub use server::Server;
+pub use tansu::{KafkaRecord, Tansu};

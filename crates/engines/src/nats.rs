@@ -30,6 +30,8 @@ pub struct NatsOptions<'a> {
     pub tls: Option<&'a Certificates>,
     /// Take only clients with a certificate of the same authority; needs `tls`.
     pub verifies_clients: bool,
+    /// Begin with the handshake, and not with a greeting in clear; needs `tls`.
+    pub shakes_hands_first: bool,
     /// Configuration text added as it is: `authorization { token: "t" }`, accounts, limits.
     pub configuration: &'a str,
 }
@@ -286,11 +288,13 @@ fn configuration(
 ) -> String {
     let tls = options.tls.map(|certificates| {
         format!(
-            "tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify: {} }}\n",
+            "tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify: {}, \
+             handshake_first: {} }}\n",
             certificates.server_certificate().display(),
             certificates.server_key().display(),
             certificates.authority().display(),
-            options.verifies_clients
+            options.verifies_clients,
+            options.shakes_hands_first
         )
     });
     format!(

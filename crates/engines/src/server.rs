@@ -17,7 +17,7 @@ use tempfile::TempDir;
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long an engine may take to stop when it is asked to.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often an engine is asked whether it answers, or has ended.
 const POLL: Duration = Duration::from_millis(20);
@@ -79,7 +79,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When it does not run, or takes longer than 30 s to end.
+    /// When it does not run, or takes longer than a minute to end.
     pub fn stop(&self) -> ExitStatus {
         self.resume();
         self.signal(Signal::TERM);

@@ -1,5 +1,6 @@
+use crate::tls;
 use engines::nats::Client;
-use engines::{Nats, NatsCluster, NatsOptions};
+use engines::{Certificates, Nats, NatsCluster, NatsOptions};
 use serde_json::{Value, json};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -132,4 +133,24 @@ fn one_node_of_three_acknowledges_nothing() {
     let answer = client.store("trail.a", "2", b"x");
     let is_refused = answer.as_ref().map_or(true, |it| it["seq"].is_null());
     assert!(is_refused, "{answer:?}");
+}
+
+#[test]
+#[ignore = "needs nats: starts a nats-server"]
+fn only_who_has_a_certificate_is_greeted() {
+    let certificates = Certificates::make();
+    let nats = Nats::start_with(NatsOptions {
+        tls: Some(&certificates),
+        verifies_clients: true,
+        shakes_hands_first: true,
+        configuration: "",
+    });
+    let wanted = "\"tls_required\":true";
+    let greeting =
+        |with_client| tls::converse(nats.port(), &certificates, with_client, b"", wanted);
+    let greeted = greeting(true);
+    assert!(greeted.contains(wanted), "{greeted}");
+    let refused = greeting(false);
+    assert!(!refused.contains(wanted), "{refused}");
+    assert_eq!(nats.url(), format!("tls://127.0.0.1:{}", nats.port()));
 }
