@@ -1,6 +1,7 @@
 //! Destinations: each takes a parcel and says what came of it.
 
 pub mod file;
+pub mod jetstream;
 
 use ship::{Answer, Guarantee, Parcel};
 
