@@ -47,8 +47,35 @@ fn a_block_with_a_token_that_was_seen_is_not_inserted_again() {
     assert_eq!(count(&store), "2");
     insert("two").unwrap();
     assert_eq!(count(&store), "4");
-    // Without a token the same bytes count as seen too: the engine compares what they hold.
     assert_eq!(store.query("SELECT count() FROM t FINAL"), "2\n");
+}
+
+#[test]
+#[ignore = "needs clickhouse: starts the engine"]
+fn a_rollup_knows_a_repeated_block_only_by_a_window_of_its_own() {
+    let store = with_table();
+    for (name, window) in [("with", 100), ("without", 0)] {
+        store.run(&format!(
+            "CREATE TABLE {name} (name String, rows AggregateFunction(count)) \
+             ENGINE = AggregatingMergeTree ORDER BY name \
+             SETTINGS non_replicated_deduplication_window = {window}"
+        ));
+        store.run(&format!(
+            "CREATE MATERIALIZED VIEW to_{name} TO {name} AS \
+             SELECT name, countState() AS rows FROM t GROUP BY name"
+        ));
+    }
+    for token in ["one", "one", "two", "two"] {
+        store
+            .insert(INSERT, &[("insert_deduplication_token", token)], &[], ROWS)
+            .unwrap();
+    }
+    let rows = |name| store.query(&format!("SELECT countMerge(rows) FROM {name}"));
+    assert_eq!(
+        (count(&store), rows("with")),
+        ("4".to_owned(), "4\n".to_owned())
+    );
+    assert_eq!(rows("without"), "8\n");
 }
 
 #[test]

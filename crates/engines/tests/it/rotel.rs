@@ -1,7 +1,8 @@
 use engines::{Rotel, http};
 use serde_json::json;
 
-fn post(collector: &Rotel, name: &str) -> u16 {
+/// Posts one record with this name; the status of the answer, or 0 when there is none.
+pub(crate) fn post(collector: &Rotel, name: &str) -> u16 {
     let body = json!({"resourceLogs": [{
         "resource": {"attributes": [{"key": "host.name", "value": {"stringValue": "laptop"}}]},
         "scopeLogs": [{"scope": {"name": "conntrail"}, "logRecords": [{
