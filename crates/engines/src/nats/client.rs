@@ -70,6 +70,15 @@ impl Client {
         Ok(client)
     }
 
+    /// Waits this long for each answer from now on, instead of 20 s.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is broken.
+    pub fn answer_within(&mut self, limit: Duration) -> io::Result<()> {
+        self.reader.get_ref().set_read_timeout(Some(limit))
+    }
+
     /// Publishes and does not wait for anything.
     ///
     /// # Errors
@@ -86,7 +95,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When the connection is broken or nothing comes back within 20 s.
+    /// When the connection is broken or nothing comes back in time.
     pub fn request(
         &mut self,
         subject: &str,

@@ -130,6 +130,7 @@ fn one_node_of_three_acknowledges_nothing() {
             node.kill();
         }
     }
+    client.answer_within(Duration::from_secs(3)).unwrap();
     let answer = client.store("trail.a", "2", b"x");
     let is_refused = answer.as_ref().map_or(true, |it| it["seq"].is_null());
     assert!(is_refused, "{answer:?}");
