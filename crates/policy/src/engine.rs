@@ -162,6 +162,24 @@ impl Engine {
         *closes_dropped += dropped + aggregated;
     }
 
+    /// As [`Engine::apply`], but without any memory of other records: the same record always comes
+    /// out the same. For records that were written already, of which some may be looked at twice,
+    /// or alone. The books that notices tell are left as they are.
+    pub fn apply_alone(&mut self, record: &mut Record) -> Decision {
+        let Record::Connection(connection) = record else {
+            return Decision::Kept;
+        };
+        let Some(policy) = self.policy.clone() else {
+            return Decision::Kept;
+        };
+        let was_told = self.told.remove(&connection.id);
+        let decision = self.judge(&policy, connection);
+        if was_told {
+            self.told.insert(connection.id);
+        }
+        decision
+    }
+
     fn judge(&mut self, policy: &Policy, connection: &mut Connection) -> Decision {
         self.counts.records += 1;
         let matching = self.matching(policy, connection);

@@ -9,29 +9,39 @@
 
 mod elastic;
 mod file;
+mod filter;
 mod hec;
 mod jetstream;
 mod otlp;
+mod reading;
 mod s3;
 mod syslog;
 
 pub use elastic::Elastic;
 pub use file::File;
+pub use filter::{Filter, LeftOutBy};
 pub use hec::Hec;
 pub use jetstream::JetStream;
 pub use otlp::Otlp;
+pub use reading::{NAME_BYTES_MAX, Problem, parse};
 pub use s3::S3;
 pub use syslog::Syslog;
 
 use crate::{Compression, Format};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// All that is written down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Where figures for Prometheus are served, as `127.0.0.1:9473`; nowhere where it is absent.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Seconds from one notice about each destination to the next. Default 600.
+    pub ledger_interval_s: Option<u64>,
     /// By name.
     #[serde(default)]
     pub destination: BTreeMap<String, Destination>,
@@ -53,6 +63,19 @@ pub struct Destination {
     pub batch_age_max_ms: Option<u64>,
     /// Batches under way at once, at most.
     pub in_flight_max: Option<u32>,
+    /// After a failure it waits at least about so long, in milliseconds. Default 500.
+    pub retry_min_ms: Option<u64>,
+    /// However often it fails, it waits no longer than this, in milliseconds. Default 60,000.
+    pub retry_max_ms: Option<u64>,
+    /// What is done while the machine runs on battery. Default to send.
+    pub on_battery: Option<OnBattery>,
+    /// Which records are sent.
+    #[serde(default)]
+    pub filter: Filter,
+    /// A privacy policy for this destination, in a file, on top of the recorder's.
+    pub policy_file: Option<PathBuf>,
+    /// The same, written here.
+    pub policy: Option<String>,
     /// TLS.
     #[serde(default)]
     pub tls: Tls,
@@ -74,6 +97,113 @@ pub struct Destination {
     /// Files, or standard output.
     pub file: Option<File>,
 }
+
+/// What is done while the machine runs on battery, where that can be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBattery {
+    /// As always.
+    #[default]
+    Send,
+    /// Nothing is sent; all of it waits in the trail.
+    Hold,
+}
+
+/// The kind of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// OTLP over HTTP.
+    Otlp(&'a Otlp),
+    /// NATS JetStream.
+    JetStream(&'a JetStream),
+    /// Splunk's HTTP event collector.
+    Hec(&'a Hec),
+    /// Elastic's `_bulk`.
+    Elastic(&'a Elastic),
+    /// Syslog over TLS.
+    Syslog(&'a Syslog),
+    /// Objects in an S3-compatible store.
+    S3(&'a S3),
+    /// Files, or standard output.
+    File(&'a File),
+}
+
+impl Kind<'_> {
+    /// The name of its table in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Otlp(_) => "otlp",
+            Kind::JetStream(_) => "jetstream",
+            Kind::Hec(_) => "hec",
+            Kind::Elastic(_) => "elastic",
+            Kind::Syslog(_) => "syslog",
+            Kind::S3(_) => "s3",
+            Kind::File(_) => "file",
+        }
+    }
+}
+
+impl Destination {
+    /// Its kind: the first of the tables that say so; [`parse`] sees that there is exactly one.
+    pub fn kind(&self) -> Option<Kind<'_>> {
+        self.kinds().next()
+    }
+
+    /// All of the tables that say what kind it is.
+    fn kinds(&self) -> impl Iterator<Item = Kind<'_>> {
+        let kinds = [
+            self.otlp.as_ref().map(Kind::Otlp),
+            self.jetstream.as_ref().map(Kind::JetStream),
+            self.hec.as_ref().map(Kind::Hec),
+            self.elastic.as_ref().map(Kind::Elastic),
+            self.syslog.as_ref().map(Kind::Syslog),
+            self.s3.as_ref().map(Kind::S3),
+            self.file.as_ref().map(Kind::File),
+        ];
+        kinds.into_iter().flatten()
+    }
+
+    /// In which words records are sent.
+    pub fn format(&self) -> Format {
+        self.format.unwrap_or(match self.kind() {
+            Some(Kind::Otlp(_)) => Format::OtlpProtobuf,
+            Some(Kind::JetStream(_)) => Format::Native,
+            Some(Kind::Elastic(_)) => Format::Ecs,
+            Some(Kind::S3(_)) => Format::Parquet,
+            Some(Kind::Hec(_) | Kind::Syslog(_) | Kind::File(_)) | None => Format::Ocsf,
+        })
+    }
+
+    /// How the bytes are made smaller.
+    pub fn compression(&self) -> Compression {
+        self.compression.unwrap_or(match self.kind() {
+            Some(Kind::JetStream(_)) => Compression::Zstd,
+            Some(Kind::Otlp(_) | Kind::Hec(_) | Kind::Elastic(_)) => Compression::Gzip,
+            // Parquet makes its columns smaller by itself.
+            Some(Kind::S3(_) | Kind::Syslog(_) | Kind::File(_)) | None => Compression::None,
+        })
+    }
+
+    /// What decides the bytes of a batch besides its records: when any of it changes, so does this.
+    /// `policy_hash` is that of the privacy policy in force for this destination.
+    pub fn view(&self, policy_hash: Option<[u8; 32]>) -> u32 {
+        let kind = self.kind().map_or("", Kind::name);
+        let words = format!(
+            "{ENCODER_VERSION} {kind} {:?} {:?} {:?} {policy_hash:?} {:?} {:?} {:?}",
+            self.format(),
+            self.compression(),
+            self.filter,
+            self.hec,
+            self.elastic,
+            self.syslog,
+        );
+        let digest = Sha256::digest(words.as_bytes());
+        u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+    }
+}
+
+/// Changes whenever the same records become other bytes.
+const ENCODER_VERSION: u32 = 1;
 
 /// Whom to trust, and who we are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

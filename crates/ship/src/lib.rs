@@ -7,6 +7,8 @@
 //! - [`Batch`]: records that go together, and the [`Manifest`] that says what they are of.
 //! - [`flat`]: the one table of columns.
 //! - [`Format`]: a batch as bytes, in the words of the destination: a [`Parcel`].
+//! - [`Cutter`]: cuts what is read into batches.
+//! - [`courier`]: what is read and sent when.
 //! - [`Answer`]: what came of a delivery.
 
 #![forbid(unsafe_code)]
@@ -14,11 +16,15 @@
 mod answer;
 mod batch;
 pub mod config;
+mod cutter;
+pub mod courier;
 pub mod flat;
 mod format;
 
 pub use answer::{Answer, Guarantee};
 pub use batch::{Batch, BatchId, Item, LeftOut, Manifest};
-pub use format::{
     Compression, Encoder, EncoderError, EncoderSettings, Format, Framing, Parcel, native,
+pub use cutter::{Cut, Cutter, Found, FoundMissing, FoundRecord, Limits, Taken};
+pub use format::{
+pub use format::{Compression, Format, Framing, Parcel};
 };

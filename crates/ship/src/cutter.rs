@@ -1,0 +1,278 @@
+//! Cuts what is read of a trail into batches.
+
+use crate::config::{Filter, LeftOutBy};
+use crate::{BatchId, Item, LeftOut};
+use policy::{Decision, Engine};
+use record::{Device, NoticeKind, Record, RecordId, UndeliveredCause};
+use std::sync::Arc;
+use trail::Head;
+
+/// How much a batch may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Records that are sent.
+    pub records_max: usize,
+    /// Bytes of these, by estimate, before they are made smaller.
+    pub bytes_max: usize,
+    /// Sequences, those that are left out among them.
+    pub range_max: u64,
+}
+
+/// What a reader came upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A record.
+    Record(Box<FoundRecord>),
+    /// Sequences of one epoch that cannot be read.
+    Missing(FoundMissing),
+}
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundRecord {
+    /// Where it stands.
+    pub id: RecordId,
+    /// It.
+    pub record: Record,
+    /// The machine that recorded it.
+    pub device: Arc<Device>,
+    /// How many bytes it will be, by estimate.
+    pub bytes: usize,
+    /// The chain, where a group ends with this record.
+    pub head: Option<Head>,
+}
+
+/// Sequences of one epoch that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundMissing {
+    /// Their epoch.
+    pub epoch: u64,
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// How many of them are lost; `None` where that is not known.
+    pub records: Option<u64>,
+    /// Why.
+    pub cause: UndeliveredCause,
+    /// The same in words.
+    pub reason: String,
+}
+
+/// Sequences that go together, with what is sent of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Their epoch.
+    pub epoch: u64,
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// What is sent.
+    pub items: Vec<Item>,
+    /// What is not, by why.
+    pub left_out: LeftOut,
+    /// The machine that recorded them.
+    pub device: Arc<Device>,
+    /// The chain at the last group that ends within them or before.
+    pub head: Option<Head>,
+}
+
+/// What became of something that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is part of what will be cut next.
+    Yes,
+    /// It cannot be part of that; cut first, and offer it again.
+    Full(Found),
+    /// These cannot be read; where something lies before them it was cut before.
+    Missing(FoundMissing),
+}
+
+/// Puts together what is read, from one place in a trail on.
+#[derive(Debug)]
+pub struct Cutter {
+    limits: Limits,
+    next: RecordId,
+    bytes: usize,
+    cut: Option<Cut>,
+    head: Option<Head>,
+}
+
+impl Cutter {
+    /// Begins at `from`. Epoch 0 is before all.
+    pub fn new(limits: Limits, from: RecordId) -> Cutter {
+        Cutter {
+            limits,
+            next: from,
+            bytes: 0,
+            cut: None,
+            head: None,
+        }
+    }
+
+    /// What is expected next.
+    pub fn next(&self) -> RecordId {
+        self.next
+    }
+
+    /// Nothing was taken since the last cut.
+    pub fn is_empty(&self) -> bool {
+        self.cut.is_none()
+    }
+
+    /// Takes what was found next, treated by `engine` and `filter`.
+    pub fn take(&mut self, found: Found, filter: &Filter, engine: &mut Engine) -> Taken {
+        match found {
+            Found::Missing(_) if self.cut.is_some() => Taken::Full(found),
+            Found::Missing(missing) => {
+                self.next = RecordId {
+                    epoch: missing.epoch,
+                    sequence: missing.last.saturating_add(1),
+                };
+                Taken::Missing(missing)
+            }
+            // It was read before.
+            Found::Record(record) if record.id < self.next => Taken::Yes,
+            Found::Record(record) => match self.gap_before(&record) {
+                _ if self.is_full_for(&record) => Taken::Full(Found::Record(record)),
+                Some(missing) => {
+                    self.next = record.id;
+                    Taken::Missing(missing)
+                }
+                None => {
+                    self.add(*record, filter, engine);
+                    Taken::Yes
+                }
+            },
+        }
+    }
+
+    /// What was taken, as one cut; `None` where there is nothing.
+    pub fn cut(&mut self) -> Option<Cut> {
+        self.bytes = 0;
+        let mut cut = self.cut.take()?;
+        cut.head = self.head;
+        Some(cut)
+    }
+
+    /// A cut holds one epoch without gaps, of one machine.
+    fn is_full_for(&self, record: &FoundRecord) -> bool {
+        self.cut.as_ref().is_some_and(|cut| {
+            record.id != self.next
+                || cut.items.len() >= self.limits.records_max
+                || self.bytes.saturating_add(record.bytes) > self.limits.bytes_max
+                || cut.last - cut.first + 1 >= self.limits.range_max
+                || *cut.device != *record.device
+        })
+    }
+
+    /// What lies between what was expected and this record, where nobody told of it: an epoch that
+    /// was evicted to its end. The first record of an epoch knows how far the one before came.
+    fn gap_before(&self, record: &FoundRecord) -> Option<FoundMissing> {
+        let RecordId { epoch, sequence } = self.next;
+        let is_further = epoch > 0 && record.id > self.next;
+        if !is_further {
+            return None;
+        }
+        let missing = |last: u64, records: Option<u64>| FoundMissing {
+            epoch,
+            first: sequence,
+            last,
+            records,
+            cause: UndeliveredCause::Gone,
+            reason: "the trail no longer has them".to_owned(),
+        };
+        if record.id.epoch == epoch {
+            let last = record.id.sequence - 1;
+            return Some(missing(last, Some(record.id.sequence - sequence)));
+        }
+        match previous_epoch(&record.record) {
+            Some((before, last)) if before == epoch && last < sequence => None,
+            Some((before, last)) if before == epoch => {
+                Some(missing(last, Some(last - sequence + 1)))
+            }
+            Some(_) | None => Some(missing(sequence, None)),
+        }
+    }
+
+    fn add(&mut self, found: FoundRecord, filter: &Filter, engine: &mut Engine) {
+        let FoundRecord {
+            id,
+            mut record,
+            device,
+            bytes,
+            head,
+        } = found;
+        self.next = RecordId {
+            epoch: id.epoch,
+            sequence: id.sequence.saturating_add(1),
+        };
+        self.head = head.or(self.head.filter(|head| head.epoch == id.epoch));
+        let cut = self.cut.get_or_insert_with(|| Cut {
+            epoch: id.epoch,
+            first: id.sequence,
+            last: id.sequence,
+            items: Vec::new(),
+            left_out: LeftOut::default(),
+            device,
+            head: None,
+        });
+        cut.last = id.sequence;
+        match filter.leaves_out(&record) {
+            Some(LeftOutBy::Opens) => cut.left_out.opens += 1,
+            Some(LeftOutBy::Filter) => cut.left_out.filtered += 1,
+            None if matches!(engine.apply_alone(&mut record), Decision::Dropped(_)) => {
+                cut.left_out.dropped += 1;
+            }
+            None => {
+                self.bytes += bytes;
+                cut.items.push(Item { id, record });
+            }
+        }
+    }
+}
+
+impl Cut {
+    /// The name of the batch that it becomes.
+    pub fn id(&self, source: &trail::Source, view: u32) -> BatchId {
+        BatchId {
+            endpoint: self.device.endpoint,
+            source: source.clone(),
+            epoch: self.epoch,
+            first: self.first,
+            last: self.last,
+            view,
+        }
+    }
+}
+
+fn previous_epoch(record: &Record) -> Option<(u64, u64)> {
+    let Record::Notice(notice) = record else {
+        return None;
+    };
+    match &notice.kind {
+        NoticeKind::RecorderStarted {
+            previous: Some(previous),
+        } => Some((previous.epoch, previous.last_sequence)),
+        NoticeKind::RecorderStarted { previous: None }
+        | NoticeKind::RecorderStopped { .. }
+        | NoticeKind::SensorStarted { .. }
+        | NoticeKind::SensorStopped { .. }
+        | NoticeKind::Lost { .. }
+        | NoticeKind::SensorLimited { .. }
+        | NoticeKind::BreakerChanged { .. }
+        | NoticeKind::Coverage(_)
+        | NoticeKind::ExtensionReplaced(_)
+        | NoticeKind::Sleeping
+        | NoticeKind::Slept { .. }
+        | NoticeKind::ClockStepped { .. }
+        | NoticeKind::TrailEvicted { .. }
+        | NoticeKind::Ledger(_)
+        | NoticeKind::PolicyChanged(_)
+        | NoticeKind::PolicyCounts(_)
+        | NoticeKind::StageCounts(_)
+        | NoticeKind::Undelivered(_)
+        | NoticeKind::Delivery(_) => None,
+    }
+}
