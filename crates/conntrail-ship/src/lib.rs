@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bounded;
+pub mod http;
 pub mod secrets;
 pub mod sinks;
 pub mod tls;

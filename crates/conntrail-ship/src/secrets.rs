@@ -14,6 +14,11 @@ pub const SECRET_BYTES_MAX: usize = 64 << 10;
 pub struct Secret(String);
 
 impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
     /// The secret itself; for the wire only.
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,7 +1,14 @@
 //! Destinations: each takes a parcel and says what came of it.
 
+mod elastic;
 pub mod file;
+mod hec;
 pub mod jetstream;
+mod otlp;
+
+pub use elastic::Elastic;
+pub use hec::Hec;
+pub use otlp::Otlp;
 
 use ship::{Answer, Guarantee, Parcel};
 

@@ -82,6 +82,8 @@ pub struct Destination {
     /// `http://`, `https://` or `socks5://` URL of a proxy; empty for none, absent for what the
     /// environment says.
     pub proxy: Option<String>,
+    /// A request over HTTP with its answer takes no longer, in milliseconds. Default 60,000.
+    pub request_timeout_ms: Option<u64>,
     /// OTLP over HTTP.
     pub otlp: Option<Otlp>,
     /// NATS JetStream.

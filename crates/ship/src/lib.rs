@@ -16,15 +16,14 @@
 mod answer;
 mod batch;
 pub mod config;
-mod cutter;
 pub mod courier;
+mod cutter;
 pub mod flat;
 mod format;
 
 pub use answer::{Answer, Guarantee};
 pub use batch::{Batch, BatchId, Item, LeftOut, Manifest};
-    Compression, Encoder, EncoderError, EncoderSettings, Format, Framing, Parcel, native,
 pub use cutter::{Cut, Cutter, Found, FoundMissing, FoundRecord, Limits, Taken};
 pub use format::{
-pub use format::{Compression, Format, Framing, Parcel};
+    Compression, Encoder, EncoderError, EncoderSettings, Format, Framing, Parcel, native,
 };

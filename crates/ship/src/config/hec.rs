@@ -14,6 +14,8 @@ pub struct Hec {
     pub token_file: PathBuf,
     /// Whether indexers acknowledge; the token must be set up for it. Default true.
     pub acknowledge: Option<bool>,
+    /// What indexers have not acknowledged after so long is sent again, in seconds. Default 120.
+    pub acknowledge_timeout_s: Option<u32>,
     /// Index, where it is not the token's own.
     pub index: Option<String>,
     /// Source type. Default `conntrail`.
