@@ -3,17 +3,21 @@
 //! A test that cannot fail proves nothing, and nobody sees that it cannot. So `macos/faults.toml`
 //! lists mistakes that somebody could make, each as a text and what stands there instead; every one
 //! is put into a copy of the tree alone, and the adapter's tests, in the debug build that checks
-//! type encodings, must fail. All share one build folder, so that a fault costs one small build.
+//! type encodings, must fail. All share one build folder, so that a fault costs one small build; and
+//! while the tests of some faults run, which wait more than they compute, the next one is built.
 
 use crate::duration;
 use crate::process;
 use crate::test::libtest::{self, Verdict};
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The list, relative to the root.
@@ -27,6 +31,10 @@ const LIMIT: Duration = Duration::from_secs(100);
 
 /// How long the first build, of everything, may take.
 const LIMIT_FIRST: Duration = Duration::from_secs(900);
+
+/// How many test programs run at a time. They take their turns at doubles of the system, and so
+/// wait most of their time.
+const LANES: usize = 4;
 
 /// How often the tests' log is looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -123,24 +131,56 @@ pub(crate) fn plant_all(
         duration::show(started.elapsed())
     );
     let mut count = 0;
-    for fault in faults {
+    let plant = |fault: &Fault, lane: usize| {
         let begun = Instant::now();
-        let noticed = garden.plant(fault)?;
+        (garden.plant(fault, lane), begun.elapsed())
+    };
+    in_lanes(faults, plant, |fault, (noticed, time)| {
+        let noticed = noticed?;
         count += usize::from(noticed != Noticed::Nobody);
         println!(
             "{:<44} {:>6}  {}",
             fault.name,
-            duration::show(begun.elapsed()),
+            duration::show(time),
             noticed.in_words()
         );
         each(fault, &noticed);
-    }
+        Ok(())
+    })?;
     println!(
         "{count} of {} faults noticed, {} in all",
         faults.len(),
         duration::show(started.elapsed())
     );
     Ok(())
+}
+
+/// Does something with each job, some at a time, and tells what came of it in the order in which
+/// they end.
+fn in_lanes<T: Sync, R: Send>(
+    jobs: &[T],
+    act: impl Fn(&T, usize) -> R + Sync,
+    mut hear: impl FnMut(&T, R) -> Result<()>,
+) -> Result<()> {
+    let (next, act) = (AtomicUsize::new(0), &act);
+    let (told, heard) = mpsc::channel();
+    thread::scope(|scope| {
+        for lane in 0..LANES {
+            let (told, next) = (told.clone(), &next);
+            scope.spawn(move || {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // Nobody listens any more after an error.
+                    if told.send((job, act(job, lane))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(told);
+        heard
+            .into_iter()
+            .try_for_each(|(job, done)| hear(job, done))
+    })
 }
 
 impl Noticed {
@@ -162,7 +202,9 @@ impl Noticed {
 pub(crate) struct Garden {
     tree: PathBuf,
     target: PathBuf,
-    log: PathBuf,
+    tools: PathBuf,
+    /// Held by whoever changes the copy, or builds it.
+    building: Mutex<()>,
 }
 
 impl Garden {
@@ -174,25 +216,34 @@ impl Garden {
         Ok(Garden {
             tree,
             target: tools.join("target"),
-            log: tools.join("log"),
+            tools,
+            building: Mutex::new(()),
         })
     }
 
+    /// Each program runs twice, beside others as it will with a fault: what fails by that would
+    /// count as noticed.
     fn must_be_healthy(&self, faults: &[Fault]) -> Result<()> {
         let packages: BTreeSet<&str> = faults.iter().map(|it| it.package.as_str()).collect();
-        for package in packages {
-            for program in PROGRAMS {
-                let noticed = self.test(package, program, LIMIT_FIRST)?;
-                if noticed != Noticed::Nobody {
-                    bail!(
-                        "{package} fails without any fault ({}); the log is {}",
-                        noticed.in_words(),
-                        self.log.display()
-                    );
-                }
-            }
-        }
-        Ok(())
+        let programs = packages
+            .iter()
+            .flat_map(|package| PROGRAMS.map(|program| (*package, program)));
+        let programs: Vec<(&str, &[&str])> = programs.collect();
+        let twice = [programs.as_slice(), &programs].concat();
+        let test = |(package, program): &(&str, &[&str]), lane: usize| {
+            let noticed = self.test(None, package, program, lane, LIMIT_FIRST)?;
+            Ok((noticed, self.log(lane)))
+        };
+        in_lanes(&twice, test, |(package, _), tested: Result<_>| {
+            let (noticed, log) = tested?;
+            ensure!(
+                noticed == Noticed::Nobody,
+                "{package} fails without any fault ({}); the log was {}",
+                noticed.in_words(),
+                log.display()
+            );
+            Ok(())
+        })
     }
 
     /// The copy.
@@ -216,14 +267,10 @@ impl Garden {
         done
     }
 
-    fn plant(&self, fault: &Fault) -> Result<Noticed> {
-        self.with(fault, || self.test_until_noticed(fault))
-    }
-
     /// The second program is built and run only when the first noticed nothing.
-    fn test_until_noticed(&self, fault: &Fault) -> Result<Noticed> {
+    fn plant(&self, fault: &Fault, lane: usize) -> Result<Noticed> {
         for program in fault.programs() {
-            let noticed = self.test(&fault.package, program, LIMIT)?;
+            let noticed = self.test(Some(fault), &fault.package, program, lane, LIMIT)?;
             if noticed != Noticed::Nobody {
                 return Ok(noticed);
             }
@@ -231,29 +278,65 @@ impl Garden {
         Ok(Noticed::Nobody)
     }
 
-    fn test(&self, package: &str, program: &[&str], limit: Duration) -> Result<Noticed> {
-        let Some(executable) = self.build(package, program)? else {
+    fn test(
+        &self,
+        fault: Option<&Fault>,
+        package: &str,
+        program: &[&str],
+        lane: usize,
+        limit: Duration,
+    ) -> Result<Noticed> {
+        let Some(executable) = self.build_alone(fault, package, program, lane)? else {
             return Ok(Noticed::Compiler);
         };
         let mut tests = Command::new(executable);
         tests.current_dir(self.tree.join("crates").join(package));
-        run_until_a_failure(&mut tests, &self.log, limit)
+        run_until_a_failure(&mut tests, &self.log(lane), limit)
+    }
+
+    /// Builds a test program while nobody else does, and takes it away from where the next build
+    /// would replace it. It is moved and not copied: a file that somebody has open for writing
+    /// cannot be run, and a process that is just being started may have all of ours open.
+    fn build_alone(
+        &self,
+        fault: Option<&Fault>,
+        package: &str,
+        program: &[&str],
+        lane: usize,
+    ) -> Result<Option<PathBuf>> {
+        let _alone = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        let build = || self.build(package, program, lane);
+        let built = match fault {
+            Some(fault) => self.with(fault, build)?,
+            None => build()?,
+        };
+        let taken = self.tools.join(format!("lane-{lane}"));
+        built
+            .map(|built| fs::rename(&built, &taken).map(|()| taken))
+            .transpose()
+            .context("cannot move a test program")
+    }
+
+    fn log(&self, lane: usize) -> PathBuf {
+        self.tools.join(format!("log-{lane}"))
     }
 
     /// Builds a test program; `None` when the compiler refuses.
-    fn build(&self, package: &str, program: &[&str]) -> Result<Option<PathBuf>> {
+    fn build(&self, package: &str, program: &[&str], lane: usize) -> Result<Option<PathBuf>> {
         let mut command = process::cargo();
         command
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            // One crate is built again and again.
+            .env("CARGO_INCREMENTAL", "1")
             .args(["test", "--no-run", "--quiet", "--package", package])
             .arg("--message-format=json")
             .args(program)
             .stdin(Stdio::null());
         let output = command.output().context("cannot start cargo")?;
         if !output.status.success() {
-            fs::write(&self.log, &output.stderr)?;
+            fs::write(self.log(lane), &output.stderr)?;
             return Ok(None);
         }
         let programs = process::test_programs(&String::from_utf8_lossy(&output.stdout));
@@ -408,6 +491,34 @@ mod tests {
         let log = "test a::one ... ok\ntest a::two ... FAILED\n\ntest b ... FAILED\n";
         assert_eq!(failed(log), ["a::two", "b"]);
         assert_eq!(failed("test a::one ... ok\n"), [""; 0]);
+    }
+
+    #[test]
+    fn every_job_is_done_once_and_an_error_ends_the_rest() {
+        let jobs: Vec<usize> = (0..40).collect();
+        let mut done = Vec::new();
+        in_lanes(
+            &jobs,
+            |job, lane| (*job, lane),
+            |_, (job, lane)| {
+                assert!(lane < LANES);
+                done.push(job);
+                Ok(())
+            },
+        )
+        .unwrap();
+        done.sort_unstable();
+        assert_eq!(done, jobs);
+        let mut count = 0;
+        let failed = in_lanes(
+            &jobs,
+            |_, _| (),
+            |_, ()| {
+                count += 1;
+                anyhow::bail!("no more")
+            },
+        );
+        assert_eq!((failed.is_err(), count), (true, 1));
     }
 
     #[test]
