@@ -158,6 +158,7 @@ fn build(workspace: &Workspace, directory: &Path) -> Result<Vec<PathBuf>> {
         .current_dir(&workspace.root)
         .env("CARGO_TARGET_DIR", directory.join("target"))
         .env("RUSTFLAGS", "-Cinstrument-coverage")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("LLVM_PROFILE_FILE", directory.join("build.profraw"))
         .args(["test", "--no-run", "--lib", "--tests"])
         .arg("--message-format=json-render-diagnostics");
