@@ -133,7 +133,13 @@ fn what_holds_of_seeds_does_not_hold_by_chance() {
 
 mod fuzzer {
     use super::*;
+    use std::iter;
     use std::process::Command;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    /// How many targets run at a time; a fuzzer takes one processor.
+    const AT_A_TIME: usize = 2;
 
     /// Long enough to run all of the corpus and some thousand inputs made of it.
     const SECONDS: u32 = 4;
@@ -145,10 +151,17 @@ mod fuzzer {
     #[ignore = "needs fuzzer: libFuzzer, and the code instrumented for it"]
     fn every_target_holds_for_some_seconds() {
         let runner = PathBuf::from(std::env::var_os("CONNTRAIL_FUZZER").unwrap());
-        let failures: Vec<String> = TARGETS
-            .iter()
-            .filter_map(|target| fuzz(target, &runner).err())
-            .collect();
+        let next = AtomicUsize::new(0);
+        let fuzz_some = || {
+            let targets = iter::from_fn(|| TARGETS.get(next.fetch_add(1, Ordering::Relaxed)));
+            let failures = targets.filter_map(|target| fuzz(target, &runner).err());
+            failures.collect::<Vec<String>>()
+        };
+        let failures = thread::scope(|scope| {
+            let threads: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(fuzz_some)).collect();
+            let found = threads.into_iter().flat_map(|it| it.join().unwrap());
+            found.collect::<Vec<String>>()
+        });
         assert!(failures.is_empty(), "{}", failures.join("\n"));
     }
 
