@@ -41,7 +41,7 @@ pub struct Column {
     /// How ClickHouse makes it small, as in `CODEC(...)`; empty for its default.
     pub codec: &'static str,
     /// The attribute in OpenTelemetry: of the semantic conventions where they have one, else
-    /// `conntrail.NAME`.
+    /// `conntrail.NAME`; empty where the time of the log record says it.
     pub otel: &'static str,
     /// The field in the Elastic Common Schema, else `conntrail.NAME`. What begins with `@local` or
     /// `@remote` is `source` for the side that began and `destination` for the other.

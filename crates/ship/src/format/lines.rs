@@ -2,7 +2,7 @@
 
 use super::Format;
 use super::ecs::Ecs;
-use super::ocsf11;
+use super::ocsf11::Ocsf11;
 use super::otel::Otel;
 use crate::flat::{Lines, Provenance};
 use crate::{Batch, Item, Manifest};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// The words of a schema.
 pub(super) enum Words {
     Ocsf,
-    Ocsf11(Vec<u8>),
+    Ocsf11(Ocsf11, Vec<u8>),
     Ecs(Ecs),
     Otel(Otel),
     Flat(Lines),
@@ -23,7 +23,7 @@ impl Words {
     pub(super) fn new(format: Format) -> Option<Words> {
         match format {
             Format::Ocsf => Some(Words::Ocsf),
-            Format::Ocsf11 => Some(Words::Ocsf11(Vec::new())),
+            Format::Ocsf11 => Some(Words::Ocsf11(Ocsf11::new(), Vec::new())),
             Format::Ecs => Some(Words::Ecs(Ecs::new())),
             Format::Otel => Some(Words::Otel(Otel::new())),
             Format::Flat => Some(Words::Flat(Lines::default())),
@@ -34,7 +34,7 @@ impl Words {
     /// What comes next is of another batch.
     pub(super) fn begin(&mut self) {
         match self {
-            Words::Ocsf | Words::Ocsf11(_) => {}
+            Words::Ocsf | Words::Ocsf11(_, _) => {}
             Words::Ecs(ecs) => ecs.begin(),
             Words::Otel(otel) => otel.begin(),
             Words::Flat(lines) => lines.begin(),
@@ -45,10 +45,10 @@ impl Words {
     pub(super) fn item(&mut self, provenance: Provenance<'_>, item: &Item, out: &mut Vec<u8>) {
         match self {
             Words::Ocsf => ocsf_item(provenance, item, out),
-            Words::Ocsf11(whole) => {
+            Words::Ocsf11(old, whole) => {
                 whole.clear();
                 ocsf_item(provenance, item, whole);
-                ocsf11::prune(whole, out);
+                old.prune(whole, out);
             }
             Words::Ecs(ecs) => ecs.item(provenance, item, out),
             Words::Otel(otel) => otel.item(provenance, item, out),
@@ -60,10 +60,10 @@ impl Words {
     pub(super) fn manifest(&mut self, batch: &Batch, out: &mut Vec<u8>) {
         match self {
             Words::Ocsf => ocsf_manifest(batch, out),
-            Words::Ocsf11(whole) => {
+            Words::Ocsf11(old, whole) => {
                 whole.clear();
                 ocsf_manifest(batch, whole);
-                ocsf11::prune(whole, out);
+                old.prune(whole, out);
             }
             Words::Ecs(ecs) => ecs.manifest(batch, out),
             Words::Otel(otel) => otel.manifest(batch, out),

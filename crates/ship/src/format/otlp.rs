@@ -3,13 +3,16 @@
 //!
 //! What is the same for all records of a batch is said once, of the resource.
 
-use super::uid::{event_name, write_batch_uid, write_uid};
-use crate::flat::{Form, Provenance, Table, Value, Writer, table_of, write_moment, write_uuid};
+use super::uid::{event_name, write_batch_uid, write_uid_prefix};
+use crate::flat::{
+    Form, Provenance, Table, Value, Writer, table_of, write_moment, write_number, write_uuid,
+};
 use crate::{Batch, Item};
 use record::ocsf::notice_words;
 use record::wire::push_varint;
 use record::{Record, Wall};
 use std::io::Write;
+use std::net::IpAddr;
 
 /// The version of the semantic conventions that attributes follow.
 pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
@@ -23,6 +26,8 @@ pub(super) struct Otlp {
     writer: Writer<Attributes>,
     /// One log record.
     record: Vec<u8>,
+    /// What unique names begin with.
+    uid: Vec<u8>,
 }
 
 impl Otlp {
@@ -30,6 +35,7 @@ impl Otlp {
         Otlp {
             writer: Writer::new(Attributes { key: IN_RECORD }),
             record: Vec::with_capacity(4_096),
+            uid: Vec::with_capacity(128),
         }
     }
 
@@ -37,6 +43,8 @@ impl Otlp {
     pub(super) fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>) -> usize {
         let provenance = Provenance::of(batch);
         self.writer.begin();
+        self.uid.clear();
+        write_uid_prefix(provenance, &mut self.uid);
         let resource = self.resource(provenance);
         let mut scope = Vec::with_capacity(32);
         text(SCOPE_NAME, SCOPE, &mut scope);
@@ -86,7 +94,10 @@ impl Otlp {
             text(ANY_TEXT, &message, &mut body);
             bytes(BODY, &body, record);
         }
-        uid(record, |out| write_uid(provenance, item.id.sequence, out));
+        let prefix = self.uid.len();
+        write_number(item.id.sequence, &mut self.uid);
+        text_attribute(IN_RECORD, UID, &self.uid, record);
+        self.uid.truncate(prefix);
         self.writer.item(provenance, item, record);
         bytes(LOG_RECORD, record, out);
     }
@@ -96,7 +107,9 @@ impl Otlp {
         let last = batch.items.last();
         let time_ns = last.map(|item| item.record.at().wall.0);
         begin(Table::Batches, time_ns, record);
-        uid(record, |out| write_batch_uid(batch, out));
+        let mut uid = Vec::with_capacity(128);
+        write_batch_uid(batch, &mut uid);
+        text_attribute(IN_RECORD, UID, &uid, record);
         self.writer.manifest(&batch.device, &batch.manifest, record);
         bytes(LOG_RECORD, record, out);
     }
@@ -114,13 +127,6 @@ fn begin(table: Table, time_ns: Option<i64>, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&[SEVERITY, SEVERITY_INFO]);
     text(EVENT_NAME, event_name(table), out);
-}
-
-/// The attribute by which a store tells records apart.
-fn uid(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let mut uid = Vec::with_capacity(80);
-    write(&mut uid);
-    text_attribute(IN_RECORD, UID, &uid, out);
 }
 
 /// The attribute with the unique name of a record.
@@ -161,17 +167,40 @@ fn attribute(key: u8, name: &'static str, value: Value<'_>, out: &mut Vec<u8>) {
         }
         Value::Text(text) => text_attribute(key, name, text.as_bytes(), out),
         Value::Time(_) | Value::Address(_) | Value::Uuid(_) => {
-            let mut text = Vec::with_capacity(48);
-            write_text(value, &mut text);
-            text_attribute(key, name, &text, out);
+            short_attribute(key, name, out, |out| write_text(value, out));
         }
     }
+}
+
+/// An attribute with a text that is written in its place: with its name it has less than 128 bytes,
+/// so that each length takes one.
+#[inline(always)]
+fn short_attribute(key: u8, name: &str, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[key, 0, ATTRIBUTE_NAME, name.len() as u8]);
+    out.extend_from_slice(name.as_bytes());
+    let value = out.len();
+    out.extend_from_slice(&[ATTRIBUTE_VALUE, 0, ANY_TEXT, 0]);
+    write(out);
+    let end = out.len();
+    assert!(end - start - 2 < 0x80, "{name} and its value are short");
+    out[start + 1] = (end - start - 2) as u8;
+    out[value + 1] = (end - value - 2) as u8;
+    out[value + 3] = (end - value - 4) as u8;
 }
 
 /// What is a text in OpenTelemetry, though it is none in our tables.
 pub(super) fn write_text(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Time(moment_ms) => write_moment(moment_ms, b'T', out),
+        Value::Address(IpAddr::V4(address)) => {
+            for (index, byte) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                write_number(byte.into(), out);
+            }
+        }
         Value::Address(address) => write!(out, "{address}").expect("memory can be written"),
         Value::Uuid(bytes) => write_uuid(&bytes, out),
         Value::Unknown | Value::Uint(_) | Value::Int(_) | Value::Bool(_) | Value::Text(_) => {}

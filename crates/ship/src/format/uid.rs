@@ -6,6 +6,12 @@ use std::io::Write;
 
 /// `ENDPOINT[.SIDE]-EPOCH-SEQUENCE`, of letters, digits, `.`, `_` and `-` only.
 pub(super) fn write_uid(provenance: Provenance<'_>, sequence: u64, out: &mut Vec<u8>) {
+    write_uid_prefix(provenance, out);
+    write_number(sequence, out);
+}
+
+/// All of it but the sequence.
+pub(super) fn write_uid_prefix(provenance: Provenance<'_>, out: &mut Vec<u8>) {
     write_uuid(&provenance.device.endpoint.0, out);
     if let Some(name) = provenance.source.name() {
         out.push(b'.');
@@ -14,7 +20,6 @@ pub(super) fn write_uid(provenance: Provenance<'_>, sequence: u64, out: &mut Vec
     out.push(b'-');
     write_number(provenance.epoch, out);
     out.push(b'-');
-    write_number(sequence, out);
 }
 
 /// The name of a manifest is that of its batch.
