@@ -15,6 +15,7 @@ extension_pattern='@EXTENSION_PATTERN@'
 team_pattern='@TEAM@'
 records='@RECORDS@'
 logs='/Library/Logs/Conntrail'
+account='@ACCOUNT@'
 
 set -u
 
@@ -23,7 +24,7 @@ usage() {
 usage: sudo sh uninstall.sh [--with-records] [--force]
 
 Removes $name: the system extension, the jobs, the app and the receipt.
-  --with-records  removes what was recorded and the logs too
+  --with-records  removes what was recorded, the logs and the account $account too
   --force         removes the app even where the extension cannot be removed before
 END
 }
@@ -133,8 +134,14 @@ fi
 if [ "$with_records" = yes ]; then
     rm -rf "$root${records:?}" "$root${logs:?}"
     say "What was recorded in $records and the logs in $logs are removed."
+    for record in "/Users/$account" "/Groups/$account"; do
+        dscl . -delete "$record" 2>/dev/null || :
+    done
+    say "The account $account is removed."
 else
-    say "What was recorded stays in $records, the logs in $logs; --with-records removes both."
+    # Whoever got its number next could read the records.
+    say "What was recorded stays in $records, the logs in $logs, and the account $account that" \
+        "may read them; --with-records removes all three."
 fi
 say "Profiles of device management stay; remove them there."
 exit 0

@@ -28,6 +28,9 @@ const AT_ONCE: [&str; 5] = [
     "sensor.command_lines",
 ];
 
+/// Settings that are the shipper's alone.
+const SHIPPER: &str = "ship.";
+
 impl Managed {
     /// Nothing is managed yet.
     pub(crate) fn new(fixed: Layers) -> Managed {
@@ -77,6 +80,7 @@ pub(crate) fn changes(before: &Layers, after: &Layers) -> Vec<String> {
         if (&old.value, old.origin) != (&new.value, new.origin) {
             let when = match AT_ONCE.contains(&new.key) {
                 true => "at once",
+                false if new.key.starts_with(SHIPPER) => "where the shipper reads it",
                 false => "from the next start of recording on",
             };
             lines.push(format!(

@@ -63,6 +63,10 @@ pub struct Config {
     pub policy_file: String,
     /// `privacy.policy`; empty where there is none.
     pub policy: String,
+    /// `ship.config_file`; empty where none is named.
+    pub ship_config_file: String,
+    /// `ship.config`; empty where there is none.
+    pub ship_config: String,
 }
 
 impl Default for Config {
@@ -92,6 +96,8 @@ impl Default for Config {
             signing_interval_s: 300,
             policy_file: String::new(),
             policy: String::new(),
+            ship_config_file: String::new(),
+            ship_config: String::new(),
         }
     }
 }
@@ -413,6 +419,18 @@ pub const SETTINGS: &[Setting] = &[
         about: "Text of the privacy policy itself, in place of a file.",
         show: |config| as_toml(&config.policy),
         set: |config, value| text(value).map(|it| config.policy = it.to_owned()),
+    },
+    Setting {
+        key: "ship.config_file",
+        about: "File of the shipper's destinations, by its full path; else ship.toml beside this.",
+        show: |config| as_toml(&config.ship_config_file),
+        set: |config, value| full_path(value).map(|it| config.ship_config_file = it),
+    },
+    Setting {
+        key: "ship.config",
+        about: "Text of the shipper's destinations itself, in place of a file; never a secret.",
+        show: |config| as_toml(&config.ship_config),
+        set: |config, value| text(value).map(|it| config.ship_config = it.to_owned()),
     },
 ];
 

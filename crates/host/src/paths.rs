@@ -47,6 +47,13 @@ pub fn policy_file(config_file: Option<&Path>) -> PathBuf {
     beside.with_file_name("policy.toml")
 }
 
+/// The shipper's destinations that are read when none are named and the file exists: beside the
+/// configuration file, which may be a named one.
+pub fn ship_file(config_file: Option<&Path>) -> PathBuf {
+    let beside = config_file.map_or_else(default_config_file, Path::to_owned);
+    beside.with_file_name("ship.toml")
+}
+
 /// Where the recorder that keeps the trail in `state_dir` as the user `uid` may keep its live
 /// table, the best place first. Each endpoint has a folder of its own below.
 pub fn live_folders(state_dir: &Path, uid: u32) -> Vec<PathBuf> {

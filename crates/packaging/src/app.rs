@@ -5,6 +5,7 @@
 
 use crate::version::Version;
 use mdm::identity::BundleId;
+use mdm::jobs::Job;
 use plist::{Dictionary, Value};
 use std::fs::{self, Permissions};
 use std::io;
@@ -47,6 +48,8 @@ pub struct Parts<'a> {
     pub app_program: &'a [u8],
     /// The extension's program, for all processors.
     pub extension_program: &'a [u8],
+    /// The programs beside the app's own, each for all processors, by their names.
+    pub helpers: &'a [(&'a str, &'a [u8])],
     /// The app's provisioning profile.
     pub app_profile: &'a [u8],
     /// The extension's provisioning profile.
@@ -63,6 +66,32 @@ pub struct Resource<'a> {
     pub content: &'a [u8],
     /// Whether it can be run.
     pub executable: bool,
+}
+
+/// A program beside the app's own, which launchd starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Helper {
+    /// Its name in `Contents/MacOS`.
+    pub program: &'static str,
+    /// What its signature calls it: as launchd does the job.
+    pub identifier: BundleId,
+}
+
+/// The programs beside the app's own that jobs need, each once.
+pub fn helpers(jobs: &[Job], app: &BundleId) -> Vec<Helper> {
+    let mut helpers: Vec<Helper> = Vec::new();
+    for job in jobs.iter().filter(|job| job.program != APP_PROGRAM) {
+        if helpers.iter().any(|it| it.program == job.program) {
+            continue;
+        }
+        // An identifier and a name of ours make one again.
+        let identifier = job.label(app).parse().expect("an identifier");
+        helpers.push(Helper {
+            program: job.program,
+            identifier,
+        });
+    }
+    helpers
 }
 
 /// A file or folder could not be written.
@@ -95,6 +124,9 @@ pub fn write(parts: &Parts<'_>, folder: &Path) -> Result<PathBuf, Error> {
     write_file(&contents.join("Info.plist"), &app_plist, PLAIN)?;
     let program = contents.join("MacOS").join(APP_PROGRAM);
     write_file(&program, parts.app_program, RUNS)?;
+    for (name, content) in parts.helpers {
+        write_file(&contents.join("MacOS").join(name), content, RUNS)?;
+    }
     let profile = contents.join(PROVISIONING_PROFILE);
     write_file(&profile, parts.app_profile, PLAIN)?;
     for resource in parts.resources {
@@ -214,6 +246,7 @@ mod tests {
             },
             app_program: b"tool",
             extension_program: b"recorder",
+            helpers: &[("conntrail-ship", b"shipper")],
             app_profile: b"profile of the app",
             extension_profile: b"profile of the extension",
             resources: &[Resource {
@@ -280,5 +313,18 @@ mod tests {
             fs::read(extension.join("Contents/MacOS/conntraild")).unwrap(),
             b"recorder"
         );
+        assert_eq!(
+            fs::read(app.join("Contents/MacOS/conntrail-ship")).unwrap(),
+            b"shipper"
+        );
+    }
+
+    #[test]
+    fn a_program_beside_the_main_one_is_called_as_its_job_is() {
+        let app = mdm::identity::APP.parse().unwrap();
+        let helpers = helpers(mdm::jobs::JOBS, &app);
+        assert_eq!(helpers.len(), 1);
+        assert_eq!(helpers[0].program, "conntrail-ship");
+        assert_eq!(helpers[0].identifier.as_str(), "com.conntrail.agent.ship");
     }
 }

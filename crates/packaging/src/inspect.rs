@@ -3,14 +3,14 @@
 //! Nothing is taken from what made it but what was wanted: identifiers, version, variant.
 
 use crate::app::{
-    self, APP, APP_PROGRAM, EXTENSION_PROGRAM, FILTER_POINT, MACOS_MIN, PROVIDER_CLASS,
+    self, APP, APP_PROGRAM, EXTENSION_PROGRAM, FILTER_POINT, Helper, MACOS_MIN, PROVIDER_CLASS,
     PROVISIONING_PROFILE,
 };
 use crate::credentials::Variant;
 use crate::credentials::agreement::{self, Bundle};
 use crate::credentials::provisioning::Profile;
 use crate::package::{self, Product};
-use crate::signature::{self, BundleSignature};
+use crate::signature::{self, BundleSignature, SliceSignature};
 use crate::version::Version;
 use mdm::check::{self, Grade, Input, check};
 use mdm::identity::{BundleId, Identity};
@@ -117,6 +117,14 @@ impl<'a> Inspection<'a> {
         ]
     }
 
+    fn helpers(&self) -> Vec<Helper> {
+        app::helpers(self.expected.jobs, &self.expected.identity.app)
+    }
+
+    fn helper_path(&self, helper: &Helper) -> PathBuf {
+        self.app().join("Contents/MacOS").join(helper.program)
+    }
+
     fn say(&mut self, place: impl fmt::Display, problem: impl Into<String>) {
         self.findings.push(Finding {
             place: place.to_string(),
@@ -173,6 +181,8 @@ impl<'a> Inspection<'a> {
                 add(&format!("Resources/{name}"), *runs);
             }
         }
+        let helpers = self.helpers();
+        wanted.extend(helpers.iter().map(|it| (self.helper_path(it), true)));
         let there = match files_under(&app) {
             Ok(there) => there,
             Err(error) => return self.say(APP, format!("cannot be read: {error}")),
@@ -245,10 +255,8 @@ impl<'a> Inspection<'a> {
             let Some(program) = self.read(&path) else {
                 continue;
             };
-            let name = format!("{PROVIDER_CLASS}\0");
-            let is_there = program.windows(name.len()).any(|it| it == name.as_bytes());
             let place = self.place(&path);
-            match (part.which, is_there) {
+            match (part.which, has_class(&program)) {
                 (Bundle::Extension, false) => {
                     self.say(place, format!("has no class {PROVIDER_CLASS}"));
                 }
@@ -256,6 +264,13 @@ impl<'a> Inspection<'a> {
                     self.say(place, format!("has the class {PROVIDER_CLASS}"));
                 }
                 (Bundle::Extension, true) | (Bundle::App, false) => {}
+            }
+        }
+        for helper in self.helpers() {
+            let path = self.helper_path(&helper);
+            if self.read(&path).is_some_and(|program| has_class(&program)) {
+                let place = self.place(&path);
+                self.say(place, format!("has the class {PROVIDER_CLASS}"));
             }
         }
     }
@@ -279,6 +294,24 @@ impl<'a> Inspection<'a> {
                 None => self.say(APP, "has no signed extension"),
             }
         }
+        for helper in self.helpers() {
+            self.helper(&helper, &mut hashes);
+        }
+    }
+
+    /// What a bundle's signature says of its program, and nothing that it may do beyond others.
+    fn helper(&mut self, helper: &Helper, hashes: &mut BTreeSet<Vec<u8>>) {
+        let path = self.helper_path(helper);
+        let place = self.place(&path);
+        let (slices, findings) = match signature::verify_program(&path) {
+            Ok(read) => read,
+            Err(error) => return self.say(place, error.to_string()),
+        };
+        for finding in findings {
+            self.say(finding.place, finding.mistake.to_string());
+        }
+        let nothing = Dictionary::new();
+        self.slices(&helper.identifier, &nothing, &path, &slices, hashes);
     }
 
     fn signature(
@@ -287,29 +320,43 @@ impl<'a> Inspection<'a> {
         signature: &BundleSignature,
         hashes: &mut BTreeSet<Vec<u8>>,
     ) {
-        let Identity { team, signer, .. } = self.expected.identity;
-        let wanted = Requirement::designated(part.identifier, team, signer);
+        let team = &self.expected.identity.team;
         let variant = self.expected.variant;
         let claims = agreement::claims(part.which, variant, part.identifier, team);
+        let slices = &signature.slices;
+        self.slices(part.identifier, &claims, &part.path, slices, hashes);
+        let entitlements = signature.first().entitlements.clone().unwrap_or_default();
+        self.provisioning(part, &entitlements);
+        self.beside(part, signature, &entitlements);
+    }
+
+    /// A program for every processor, signed as what it is.
+    fn slices(
+        &mut self,
+        identifier: &BundleId,
+        claims: &Dictionary,
+        path: &Path,
+        slices: &[SliceSignature],
+        hashes: &mut BTreeSet<Vec<u8>>,
+    ) {
+        let Identity { team, signer, .. } = self.expected.identity;
         let expected = signature::Expected {
-            identifier: part.identifier.as_str(),
+            identifier: identifier.as_str(),
             team: team.as_str(),
-            requirement: &wanted,
-            entitlements: &claims,
+            requirement: &Requirement::designated(identifier, team, signer),
+            entitlements: claims,
         };
-        for finding in signature::compare(signature, &expected) {
+        for finding in signature::compare_program(slices, path, &expected) {
             self.say(finding.place, finding.mistake.to_string());
         }
-        let place = self.place(&part.path);
-        let slices = signature.slices.iter();
-        let there: Vec<String> = slices.map(|it| it.architecture.to_string()).collect();
-        for processor in PROCESSORS
-            .iter()
-            .filter(|it| !there.iter().any(|one| one == *it))
-        {
+        let place = self.place(path);
+        let there = slices.iter().map(|it| it.architecture.to_string());
+        let there: Vec<String> = there.collect();
+        let is_there = |processor: &str| there.iter().any(|it| it == processor);
+        for processor in PROCESSORS.iter().filter(|it| !is_there(it)) {
             self.say(&place, format!("has no program for {processor}"));
         }
-        for slice in &signature.slices {
+        for slice in slices {
             let leaf = slice.cms.as_ref().and_then(|cms| cms.chain.first());
             let unit = leaf.and_then(|leaf| leaf.unit.as_deref());
             self.expect_same(&place, "the signer's team", unit, team.as_str());
@@ -319,9 +366,6 @@ impl<'a> Inspection<'a> {
                 }
             }
         }
-        let entitlements = signature.first().entitlements.clone().unwrap_or_default();
-        self.provisioning(part, &entitlements);
-        self.beside(part, signature, &entitlements);
     }
 
     /// The profile in the bundle allows what the signature claims.
@@ -486,6 +530,11 @@ const PROFILES: &str = "profiles";
 
 /// The one file that has everything in it.
 const COMBINED: &str = "conntrail.mobileconfig";
+
+fn has_class(program: &[u8]) -> bool {
+    let name = format!("{PROVIDER_CLASS}\0");
+    program.windows(name.len()).any(|it| it == name.as_bytes())
+}
 
 /// The files under a folder, links included, with their modes.
 fn files_under(folder: &Path) -> io::Result<BTreeMap<PathBuf, u32>> {

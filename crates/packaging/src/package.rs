@@ -34,6 +34,13 @@ pub const LOGS: &str = "/Library/Logs/Conntrail";
 /// Where the trail is.
 pub const RECORDS: &str = "/Library/Application Support/Conntrail";
 
+/// Where a job that waits for its configuration may get it from: device management and two files.
+const CONFIGURATION: &[&str] = &[
+    "/Library/Managed Preferences/com.conntrail.agent.plist",
+    "/Library/Application Support/Conntrail/conntrail.toml",
+    "/Library/Application Support/Conntrail/ship.toml",
+];
+
 /// What is packed.
 #[derive(Clone, Debug)]
 pub struct Product<'a> {

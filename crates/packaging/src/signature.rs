@@ -35,6 +35,7 @@ pub use finding::{Finding, Mistake};
 pub use macho::Architecture;
 pub use resources::{Resources, Seal};
 
+use executable::Surroundings;
 use finding::Findings;
 
 /// Why a signature cannot be read at all.
@@ -95,13 +96,37 @@ pub fn verify_bundle(path: &Path) -> Result<(BundleSignature, Vec<Finding>), Err
     bundle::inspect(path)
 }
 
+/// The signature of a program that is not the main one of a bundle, and all that is wrong with it.
+///
+/// # Errors
+///
+/// What cannot be read.
+pub fn verify_program(path: &Path) -> Result<(Vec<SliceSignature>, Vec<Finding>), Error> {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let program = bundle::read(path)?;
+    let inspected = executable::inspect(&program, Surroundings::default(), &name.to_string_lossy());
+    inspected.map_err(|why| Error::Malformed {
+        path: path.to_owned(),
+        why,
+    })
+}
+
 /// Compares one bundle with what it should be. The bundles in it are not looked at.
 ///
 /// The hardened runtime must be on.
 pub fn compare(bundle: &BundleSignature, expected: &Expected<'_>) -> Vec<Finding> {
+    compare_program(&bundle.slices, &bundle.path, expected)
+}
+
+/// Compares the program at a path with what it should be, as [`compare`] does.
+pub fn compare_program(
+    slices: &[SliceSignature],
+    path: &Path,
+    expected: &Expected<'_>,
+) -> Vec<Finding> {
     let mut all = Vec::new();
-    for slice in &bundle.slices {
-        let place = format!("{} ({})", bundle.path.display(), slice.architecture);
+    for slice in slices {
+        let place = format!("{} ({})", path.display(), slice.architecture);
         let mut findings = Findings::new(place);
         compare_slice(slice, expected, &mut findings);
         all.append(&mut findings.all);

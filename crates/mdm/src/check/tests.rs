@@ -302,6 +302,7 @@ const SCHEMA: &[Case] = &[
             "key-missing",
             "policy-missing",
             "service-missing",
+            "service-missing",
         ],
     ),
     (
@@ -679,7 +680,7 @@ const OURS: &[Case] = &[
     (
         "no rule",
         |it| it.without("servicemanagement"),
-        &["service-missing"],
+        &["service-missing", "service-missing"],
     ),
     (
         "a rule for another label",

@@ -1,12 +1,18 @@
 //! What launchd starts: property lists, and whether jobs and programs belong to each other.
 
-use super::{APP_PATH, Finding, LOGS};
+use super::{APP_PATH, CONFIGURATION, Finding, LOGS};
 use mdm::identity::BundleId;
-use mdm::jobs::Job;
+use mdm::jobs::{ACCOUNT, Account, Job, Starts};
 use plist::{Dictionary, Value};
 use std::path::Path;
 
-/// The property list that makes launchd start a job, once, when the machine starts.
+/// A program that fails again and again is started once a minute.
+const THROTTLE_S: i64 = 60;
+
+/// Where a change of the configuration went unseen, it is found within an hour.
+const LOOK_AGAIN_S: i64 = 3_600;
+
+/// The property list that makes launchd start a job.
 ///
 /// The list is a file of the package and not of the app, because a list in the app counts only
 /// once somebody's session has registered it.
@@ -16,18 +22,19 @@ pub fn launchd_plist(job: &Job, app: &BundleId) -> Vec<u8> {
         .into_iter()
         .chain(job.arguments.iter().copied());
     let texts = |texts: Vec<&str>| Value::Array(texts.into_iter().map(Value::from).collect());
-    let log = format!("{LOGS}/{}.log", job.name);
+    let log = log_path(job);
     let mut plist = Dictionary::new();
-    let entries = [
+    let mut entries = vec![
         ("Label", Value::from(job.label(app))),
         ("AssociatedBundleIdentifiers", texts(vec![app.as_str()])),
         ("ProgramArguments", texts(arguments.collect())),
         ("RunAtLoad", Value::from(true)),
-        ("KeepAlive", Value::from(false)),
         ("ProcessType", Value::from("Background")),
         ("StandardOutPath", Value::from(log.clone())),
         ("StandardErrorPath", Value::from(log)),
     ];
+    entries.extend(starts(job.starts));
+    entries.extend(account(job.account));
     for (key, value) in entries {
         plist.insert(key.to_owned(), value);
     }
@@ -37,6 +44,37 @@ pub fn launchd_plist(job: &Job, app: &BundleId) -> Vec<u8> {
         .expect("memory takes what is written");
     bytes.push(b'\n');
     bytes
+}
+
+/// Where a job writes what it says.
+pub(super) fn log_path(job: &Job) -> String {
+    format!("{LOGS}/{}.log", job.name)
+}
+
+/// Whoever ends without an error has nothing to do, and is not started again at once.
+fn starts(starts: Starts) -> Vec<(&'static str, Value)> {
+    match starts {
+        Starts::Once => vec![("KeepAlive", Value::from(false))],
+        Starts::WhileConfigured => {
+            let unless = Dictionary::from_iter([("SuccessfulExit", Value::from(false))]);
+            let places = CONFIGURATION.iter().map(|it| Value::from(*it)).collect();
+            vec![
+                ("KeepAlive", Value::Dictionary(unless)),
+                ("ThrottleInterval", Value::from(THROTTLE_S)),
+                ("StartInterval", Value::from(LOOK_AGAIN_S)),
+                ("WatchPaths", Value::Array(places)),
+            ]
+        }
+    }
+}
+
+fn account(account: Account) -> Vec<(&'static str, Value)> {
+    match account {
+        Account::Root => Vec::new(),
+        Account::Own => ["UserName", "GroupName"]
+            .map(|key| (key, Value::from(ACCOUNT)))
+            .into(),
+    }
 }
 
 fn program_path(program: &str) -> String {
@@ -83,6 +121,9 @@ pub(super) fn judged(path: &str, bytes: &[u8], programs: &[String]) -> Vec<Findi
     }
     let arguments = plist.get("ProgramArguments").and_then(Value::as_array);
     let program = arguments.and_then(|it| it.first()?.as_string());
+    if plist.contains_key("UserName") != plist.contains_key("GroupName") {
+        return problem("it names an account or a group, and not both".to_owned());
+    }
     match program {
         Some(program) if programs.iter().any(|it| program_path(it) == program) => Vec::new(),
         Some(program) => problem(format!("it starts {program}, which is not in the app")),
@@ -98,6 +139,8 @@ mod tests {
         name: "ship",
         program: "conntrail-shipper",
         arguments: &["--now"],
+        starts: Starts::Once,
+        account: Account::Root,
         purpose: "sends",
     };
 
@@ -109,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_jobs_of_the_product_agree_with_its_programs() {
-        assert!(agree(mdm::jobs::JOBS, &["conntrail"]).is_empty());
+        assert!(agree(mdm::jobs::JOBS, &["conntrail", "conntrail-ship"]).is_empty());
     }
 
     #[test]
@@ -156,6 +199,39 @@ mod tests {
     }
 
     #[test]
+    fn a_service_has_an_account_of_its_own_and_waits_for_its_configuration() {
+        let service = Job {
+            starts: Starts::WhileConfigured,
+            account: Account::Own,
+            ..SHIPPER
+        };
+        let bytes = launchd_plist(&service, &"com.example.agent".parse().unwrap());
+        let plist = Value::from_reader(std::io::Cursor::new(&bytes)).unwrap();
+        let plist = plist.as_dictionary().unwrap();
+        for key in ["UserName", "GroupName"] {
+            assert_eq!(plist.get(key).unwrap().as_string(), Some("_conntrail"));
+        }
+        // Whoever has nothing to do ends well, and must not be started again for that.
+        let keep = plist.get("KeepAlive").unwrap().as_dictionary().unwrap();
+        assert_eq!(
+            keep.get("SuccessfulExit").unwrap().as_boolean(),
+            Some(false)
+        );
+        assert_eq!(keep.len(), 1);
+        let places = plist.get("WatchPaths").unwrap().as_array().unwrap();
+        let places: Vec<_> = places.iter().map(|it| it.as_string().unwrap()).collect();
+        assert_eq!(
+            places,
+            [
+                "/Library/Managed Preferences/com.conntrail.agent.plist",
+                "/Library/Application Support/Conntrail/conntrail.toml",
+                "/Library/Application Support/Conntrail/ship.toml",
+            ]
+        );
+        assert_eq!(plist.len(), 13);
+    }
+
+    #[test]
     fn a_property_list_is_judged_by_its_name_and_its_program() {
         let bytes = launchd_plist(&SHIPPER, &"com.example.agent".parse().unwrap());
         let programs = ["conntrail-shipper".to_owned()];
@@ -167,5 +243,10 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         let without = text.replace("ProgramArguments", "Arguments");
         assert_eq!(judged(path, without.as_bytes(), &programs).len(), 1);
+        let half = text.replace(
+            "<key>Label",
+            "<key>UserName</key><string>a</string><key>Label",
+        );
+        assert_eq!(judged(path, half.as_bytes(), &programs).len(), 1);
     }
 }

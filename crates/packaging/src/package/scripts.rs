@@ -1,7 +1,8 @@
 //! The scripts: templates in `macos/package`, filled in.
 
-use super::{APP_PATH, Error, NAME, OLDEST_MACOS, PROGRAM, Product, RECORDS};
+use super::{APP_PATH, Error, NAME, OLDEST_MACOS, PROGRAM, Product, RECORDS, jobs};
 use crate::archive::{Entry, Kind};
+use mdm::jobs::{ACCOUNT, Account, Job};
 
 /// A script, and the template that it is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +66,11 @@ pub(super) fn entries(product: &Product<'_>, modified_s: u32) -> Result<Vec<Entr
 /// Text between single quotes of the shell: identifiers and constants have no quote in them.
 fn values(product: &Product<'_>) -> Vec<(&'static str, String)> {
     let identity = product.identity;
-    let labels: Vec<_> = product
-        .jobs
-        .iter()
-        .map(|job| job.label(&identity.app))
-        .collect();
+    let label = |job: &Job| job.label(&identity.app);
+    let labels: Vec<_> = product.jobs.iter().map(label).collect();
+    let own = || product.jobs.iter().filter(|it| it.account == Account::Own);
+    let own_labels: Vec<_> = own().map(label).collect();
+    let own_logs: Vec<_> = own().map(jobs::log_path).collect();
     vec![
         ("NAME", NAME.to_owned()),
         ("APP", APP_PATH.to_owned()),
@@ -85,6 +86,9 @@ fn values(product: &Product<'_>) -> Vec<(&'static str, String)> {
         ("OLDEST", OLDEST_MACOS.to_owned()),
         ("PACKAGE", product.package_id()),
         ("LABELS", labels.join(" ")),
+        ("OWN_LABELS", own_labels.join(" ")),
+        ("OWN_LOGS", own_logs.join(" ")),
+        ("ACCOUNT", ACCOUNT.to_owned()),
         ("RECORDS", RECORDS.to_owned()),
     ]
 }

@@ -281,7 +281,7 @@ fn kind(entry: &fs::DirEntry) -> io::Result<Kind> {
 }
 
 /// A file's bytes. What is no file, such as a pipe, is not opened.
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let failed = |why| Error::unreadable(path, why);
     let metadata = fs::symlink_metadata(path).map_err(failed)?;
     if !metadata.is_file() {

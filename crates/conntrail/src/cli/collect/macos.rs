@@ -21,13 +21,14 @@ use std::time::{Duration, SystemTime};
 /// How long each answer of the system may take, for the status.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Our two programs.
-const LOGGED: &str = "process == \"conntraild\" OR process == \"conntrail\"";
+/// Our programs.
+const LOGGED: &str = "process == \"conntraild\" OR process == \"conntrail\" OR \
+     process == \"conntrail-ship\"";
 
 /// Who activates extensions, and who runs filters.
 const MANAGERS: &str = "process == \"sysextd\" OR process == \"nesessionmanager\"";
 
-/// How the reports of our two programs are named: after the program comes the time.
+/// How the reports of our programs are named: after the program comes the time.
 const REPORTS: &[&str] = &["conntrail-", "conntrail_", "conntraild-", "conntraild_"];
 
 pub(super) fn wanted(order: &Order) -> Vec<Wanted> {

@@ -2,7 +2,7 @@
 
 use super::mistakes::{self, Many, Parts};
 use super::sample::{Sample, try_package};
-use mdm::jobs::Job;
+use mdm::jobs::{Account, Job, Starts};
 use packaging::archive::{Kind, xar};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -97,9 +97,12 @@ fn a_job_without_its_program_is_not_packed_and_with_it_has_its_property_list() {
         name: "ship",
         program: "conntrail-shipper",
         arguments: &[],
+        starts: Starts::Once,
+        account: Account::Root,
         purpose: "sends",
     }];
     let sample = Sample::new();
+    fs::remove_file(sample.app().join("Contents/MacOS/conntrail-ship")).unwrap();
     let mut product = sample.product();
     product.jobs = SHIPPER;
     assert!(try_package(&product, &sample.app()).is_err());

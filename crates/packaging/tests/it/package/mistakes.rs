@@ -268,7 +268,7 @@ const JOBS: &[Mistake] = &[
         "a job of another program",
         "which is not in the app",
         |it| {
-            replace_in(it.job(), "MacOS/conntrail<", "MacOS/contrail<");
+            replace_in(it.job(), "MacOS/conntrail-ship<", "MacOS/conntrail-shop<");
             it.list();
         },
     ),
@@ -277,6 +277,14 @@ const JOBS: &[Mistake] = &[
         "its file is named otherwise",
         |it| {
             replace_in(it.job(), "</string>", ".other</string>");
+            it.list();
+        },
+    ),
+    (
+        "a job that would run as root",
+        "it names an account or a group, and not both",
+        |it| {
+            replace_in(it.job(), "UserName", "User");
             it.list();
         },
     ),

@@ -44,6 +44,7 @@ impl Sample {
         let uninstall = package::script(Script::Uninstall, &self.product()).unwrap();
         self.write("Contents/Info.plist", &info(APP), 0o644);
         self.write("Contents/MacOS/conntrail", "program", 0o775);
+        self.write("Contents/MacOS/conntrail-ship", "shipper", 0o755);
         self.write("Contents/Resources/uninstall.sh", &uninstall, 0o755);
         self.write("Contents/Resources/empty", "", 0o600);
         self.write(

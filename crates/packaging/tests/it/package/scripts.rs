@@ -10,6 +10,9 @@ const PACKAGE: [&str; 3] = ["/tmp/x.pkg", "/", "/"];
 const BOOTOUT: &str = "launchctl bootout system/com.conntrail.agent.upgrade";
 const BOOTSTRAP: &str =
     "launchctl bootstrap system /Library/LaunchDaemons/com.conntrail.agent.upgrade.plist";
+const SHIP_BOOTOUT: &str = "launchctl bootout system/com.conntrail.agent.ship";
+const SHIP_BOOTSTRAP: &str =
+    "launchctl bootstrap system /Library/LaunchDaemons/com.conntrail.agent.ship.plist";
 const ACTIVATE: &str = "conntrail activate --only-if-managed --no-wait --timeout 60s";
 
 fn text(which: Script) -> String {
@@ -21,8 +24,27 @@ fn machine(activation: Answer<'_>) -> BareRoot {
     let root = BareRoot::new();
     root.command("launchctl", &[]);
     root.command("sleep", &[]);
+    for command in ["chgrp", "chmod", "chown"] {
+        root.command(command, &[]);
+    }
+    root.command("stat", &[("-f", "wheel\n", 0)]);
+    root.command("dscl", ACCOUNT_IS_THERE);
     root.tool(&[activation]);
     root
+}
+
+const ACCOUNT_IS_THERE: &[Answer<'_>] = &[
+    (". -read /Users/_conntrail UniqueID", "UniqueID: 499\n", 0),
+    (". -read /Groups/_conntrail", "PrimaryGroupID: 499\n", 0),
+];
+
+/// What was asked of the system beyond what makes the account and gives it the trail.
+fn without_account(ran: &Ran) -> Vec<&str> {
+    let of_account = ["dscl ", "chgrp ", "chmod ", "chown ", "stat "];
+    let asked = ran.asked.iter().map(String::as_str);
+    asked
+        .filter(|it| !of_account.iter().any(|command| it.starts_with(command)))
+        .collect()
 }
 
 const DONE: Answer<'_> = ("activate", "The extension is active.\n", 0);
@@ -37,11 +59,13 @@ fn the_extension_is_activated_where_the_tool_may_and_nobody_is_asked() {
     let ran = install(&root);
     assert_eq!(ran.code, Some(0));
     // The job comes last: two requests for one extension would supersede each other.
-    assert_eq!(ran.asked, [BOOTOUT, ACTIVATE, BOOTSTRAP]);
+    let done = [BOOTOUT, SHIP_BOOTOUT, ACTIVATE, BOOTSTRAP, SHIP_BOOTSTRAP];
+    assert_eq!(without_account(&ran), done);
     ran.must_log(&[
         "The extension is active.",
         "Activated",
         "upgrade is started",
+        "ship is started",
     ]);
     assert!(root.at("Library/Logs/Conntrail").is_dir());
 }
@@ -61,7 +85,8 @@ fn every_end_of_the_activation_is_said_in_words_and_the_installation_succeeds() 
     ] {
         let ran = install(&machine(("activate", "It says why.\n", code)));
         assert_eq!(ran.code, Some(0), "{code}");
-        assert_eq!(ran.asked, [BOOTOUT, ACTIVATE, BOOTSTRAP], "{code}");
+        let done = [BOOTOUT, SHIP_BOOTOUT, ACTIVATE, BOOTSTRAP, SHIP_BOOTSTRAP];
+        assert_eq!(without_account(&ran), done, "{code}");
         ran.must_log(&["It says why.", words]);
     }
 }
@@ -75,7 +100,11 @@ fn on_another_volume_nothing_is_started() {
     );
     assert_eq!(ran.code, Some(0));
     assert_eq!(ran.asked, Vec::<String>::new());
-    ran.must_log(&["Installed on /Volumes/Other", "nothing is started"]);
+    ran.must_log(&[
+        "Installed on /Volumes/Other",
+        "nothing is started",
+        "_conntrail can be made on the volume that runs only: com.conntrail.agent.ship",
+    ]);
     assert!(root.at("Volumes/Other/Library/Logs/Conntrail").is_dir());
 }
 
@@ -101,7 +130,7 @@ fn a_job_that_does_not_start_is_tried_again_and_then_left_to_the_next_start() {
     let tries = [
         BOOTSTRAP, "sleep 1", BOOTSTRAP, "sleep 2", BOOTSTRAP, "sleep 0",
     ];
-    assert_eq!(ran.asked[2..], tries);
+    assert_eq!(without_account(&ran)[3..9], tries);
     ran.must_log(&["could not be started now"]);
 }
 
@@ -114,6 +143,131 @@ fn a_missing_logger_or_launchctl_does_not_fail_the_installation() {
     assert_eq!(ran.code, Some(0));
     assert!(ran.asked.contains(&ACTIVATE.to_owned()));
     assert!(ran.printed.contains("Activated"));
+}
+
+const STATE: &str = "Library/Application Support/Conntrail";
+
+#[test]
+fn the_account_of_the_shipper_is_made_once_with_a_number_that_nobody_has() {
+    let root = machine(DONE);
+    let missing = "<dscl_cmd> DS Error: -14136 (eDSRecordNotFound)\n";
+    root.command(
+        "dscl",
+        &[
+            (". -read", missing, 56),
+            (". -list /Users UniqueID", "_www 70\nboss 499\n", 0),
+            (
+                ". -list /Groups PrimaryGroupID",
+                "_www   70\nsome   498\n",
+                0,
+            ),
+        ],
+    );
+    let ran = install(&root);
+    assert_eq!(ran.code, Some(0));
+    let made: Vec<_> = ran
+        .asked
+        .iter()
+        .filter(|it| it.contains("-create"))
+        .collect();
+    let of_group = "dscl . -create /Groups/_conntrail";
+    let of_user = "dscl . -create /Users/_conntrail";
+    let wanted = [
+        of_group.to_owned(),
+        format!("{of_group} PrimaryGroupID 497"),
+        format!("{of_group} RealName Conntrail"),
+        format!("{of_group} Password *"),
+        of_user.to_owned(),
+        format!("{of_user} UniqueID 497"),
+        format!("{of_user} PrimaryGroupID 497"),
+        format!("{of_user} RealName Conntrail"),
+        format!("{of_user} NFSHomeDirectory /var/empty"),
+        format!("{of_user} UserShell /usr/bin/false"),
+        format!("{of_user} Password *"),
+        format!("{of_user} IsHidden 1"),
+    ];
+    assert_eq!(made, wanted.iter().collect::<Vec<_>>());
+    ran.must_log(&["_conntrail is made, number 497", "ship is started"]);
+    let again = install(&machine(DONE));
+    assert!(!again.asked.iter().any(|it| it.contains("-create")));
+}
+
+#[test]
+fn without_its_account_the_shipper_is_not_started_and_the_rest_is() {
+    let answers: [&[Answer<'_>]; 3] = [
+        // No directory at all.
+        &[(".", "", 1)],
+        // Every number is taken.
+        &[(". -read", "", 56), (". -list", &taken(), 0)],
+        // Nothing may be written.
+        &[
+            (". -read", "", 56),
+            (". -list", "root 0\n", 0),
+            (". -create", "", 4),
+        ],
+    ];
+    for answers in answers {
+        let root = machine(DONE);
+        root.command("dscl", answers);
+        let ran = install(&root);
+        assert_eq!(ran.code, Some(0));
+        let done = [BOOTOUT, SHIP_BOOTOUT, ACTIVATE, BOOTSTRAP];
+        assert_eq!(without_account(&ran), done);
+        ran.must_log(&["_conntrail could NOT be made", "upgrade is started"]);
+    }
+}
+
+fn taken() -> String {
+    (400..500).map(|it| format!("some{it} {it}\n")).collect()
+}
+
+#[test]
+fn the_trail_is_given_to_the_account_and_no_key_is() {
+    let root = machine(DONE);
+    for file in ["epoch", "trail/1.trail", "signatures/1.sig", "policy.key"] {
+        root.write(&format!("{STATE}/{file}"), "x");
+    }
+    let ran = install(&root);
+    let given: Vec<_> = ran
+        .asked
+        .iter()
+        .filter_map(|it| it.strip_prefix("chgrp _conntrail "))
+        .collect();
+    let of_state = |name: &str| format!("/{STATE}{name}");
+    let wanted = [
+        "",
+        "/epoch",
+        "/trail",
+        "/signatures",
+        "/trail/1.trail",
+        "/signatures/1.sig",
+    ];
+    assert_eq!(given, wanted.map(of_state));
+    let owned: Vec<_> = ran
+        .asked
+        .iter()
+        .filter_map(|it| it.strip_prefix("chown _conntrail:_conntrail "))
+        .collect();
+    assert_eq!(
+        owned,
+        [
+            of_state("/ship"),
+            "/Library/Logs/Conntrail/ship.log".to_owned()
+        ]
+    );
+    assert!(root.at(&of_state("/ship")).is_dir());
+}
+
+#[test]
+fn a_group_that_somebody_chose_for_the_trail_stays() {
+    let root = machine(DONE);
+    root.command("stat", &[("-f", "auditors\n", 0)]);
+    let ran = install(&root);
+    assert!(!ran.asked.iter().any(|it| it.starts_with("chgrp")));
+    ran.must_log(&[
+        "dseditgroup -o edit -a _conntrail -t user auditors",
+        "ship is started",
+    ]);
 }
 
 #[test]

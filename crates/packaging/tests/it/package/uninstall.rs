@@ -15,6 +15,10 @@ const PROFILES: &str = "profiles show -type configuration -output stdout-xml";
 const BOOTOUT: &str = "launchctl bootout system/com.conntrail.agent.upgrade";
 const BOOTSTRAP: &str =
     "launchctl bootstrap system /Library/LaunchDaemons/com.conntrail.agent.upgrade.plist";
+const SHIP_PLIST: &str = "Library/LaunchDaemons/com.conntrail.agent.ship.plist";
+const SHIP_BOOTOUT: &str = "launchctl bootout system/com.conntrail.agent.ship";
+const SHIP_BOOTSTRAP: &str =
+    "launchctl bootstrap system /Library/LaunchDaemons/com.conntrail.agent.ship.plist";
 const DEACTIVATE: &str = "conntrail deactivate";
 const FORGET: &str = "pkgutil --forget com.conntrail.agent.pkg";
 
@@ -25,7 +29,9 @@ fn machine(profiles: &str, end: Answer<'_>) -> BareRoot {
     root.command("id", &[("-u", "0\n", 0)]);
     root.command("profiles", &[("show", profiles, 0)]);
     root.tool(&[end]);
+    root.command("dscl", &[]);
     root.write(PLIST, "x");
+    root.write(SHIP_PLIST, "x");
     root.write(RECORDS, "x");
     root.write(LOG, "x");
     root.write("Applications/Other.app/x", "x");
@@ -54,15 +60,21 @@ fn everything_but_the_records_is_removed() {
     let root = machine("", DONE);
     let ran = run(&root, &[]);
     assert_eq!(ran.code, Some(0));
-    assert_eq!(ran.asked, [ID, PROFILES, BOOTOUT, DEACTIVATE, FORGET]);
+    assert_eq!(
+        ran.asked,
+        [ID, PROFILES, BOOTOUT, SHIP_BOOTOUT, DEACTIVATE, FORGET]
+    );
     assert_eq!(is_there(&root), [false, false, true, true]);
+    assert!(!root.at(SHIP_PLIST).exists());
     ran.must_log(&[
         "may ask an administrator",
         "The extension is removed.",
         "upgrade is removed",
         "The app /Applications/Conntrail.app is removed.",
         "is forgotten",
+        "ship is removed",
         "stays in /Library/Application Support/Conntrail",
+        "the account _conntrail that may read them",
     ]);
 }
 
@@ -72,7 +84,13 @@ fn the_records_are_removed_where_that_is_asked_for() {
     let ran = run(&root, &["--with-records"]);
     assert_eq!(ran.code, Some(0));
     assert_eq!(is_there(&root), [false; 4]);
-    ran.must_log(&["What was recorded in", "are removed"]);
+    ran.must_log(&[
+        "What was recorded in",
+        "are removed",
+        "_conntrail is removed",
+    ]);
+    let gone = ["/Users", "/Groups"].map(|it| format!("dscl . -delete {it}/_conntrail"));
+    assert_eq!(ran.asked[ran.asked.len() - 2..], gone);
 }
 
 #[test]
@@ -96,7 +114,17 @@ fn an_extension_that_device_management_holds_keeps_the_app() {
     let root = machine(&listed("NonRemovableSystemExtensions"), DONE);
     let ran = run(&root, &[]);
     assert_eq!(ran.code, Some(1));
-    assert_eq!(ran.asked, [ID, PROFILES, BOOTOUT, BOOTSTRAP]);
+    assert_eq!(
+        ran.asked,
+        [
+            ID,
+            PROFILES,
+            BOOTOUT,
+            SHIP_BOOTOUT,
+            BOOTSTRAP,
+            SHIP_BOOTSTRAP
+        ]
+    );
     assert_eq!(is_there(&root), [true; 4]);
     ran.must_log(&[
         "Device management holds the extension",
@@ -110,7 +138,18 @@ fn an_extension_that_cannot_be_removed_keeps_the_app() {
         let root = machine("", ("deactivate", "It says why.\n", code));
         let ran = run(&root, &[]);
         assert_eq!(ran.code, Some(1));
-        assert_eq!(ran.asked, [ID, PROFILES, BOOTOUT, DEACTIVATE, BOOTSTRAP]);
+        assert_eq!(
+            ran.asked,
+            [
+                ID,
+                PROFILES,
+                BOOTOUT,
+                SHIP_BOOTOUT,
+                DEACTIVATE,
+                BOOTSTRAP,
+                SHIP_BOOTSTRAP
+            ]
+        );
         assert_eq!(is_there(&root), [true; 4]);
         ran.must_log(&["It says why.", words, "Nothing is removed"]);
     }
@@ -121,7 +160,7 @@ fn force_removes_the_app_all_the_same() {
     let root = machine(&listed("NonRemovableSystemExtensions"), DONE);
     let ran = run(&root, &["--force"]);
     assert_eq!(ran.code, Some(0));
-    assert_eq!(ran.asked, [ID, PROFILES, BOOTOUT, FORGET]);
+    assert_eq!(ran.asked, [ID, PROFILES, BOOTOUT, SHIP_BOOTOUT, FORGET]);
     assert_eq!(is_there(&root), [false, false, true, true]);
     ran.must_log(&[
         "Device management holds the extension",
@@ -153,7 +192,7 @@ fn what_is_left_without_the_app_is_removed_too() {
     root.command("pkgutil", &[("--forget", "no receipt\n", 1)]);
     let ran = run(&root, &[]);
     assert_eq!(ran.code, Some(0));
-    assert_eq!(ran.asked, [ID, PROFILES, BOOTOUT, FORGET]);
+    assert_eq!(ran.asked, [ID, PROFILES, BOOTOUT, SHIP_BOOTOUT, FORGET]);
     assert_eq!(is_there(&root), [false, false, true, true]);
     ran.must_log(&["The app is not there", "There was no receipt"]);
 }
