@@ -19,7 +19,7 @@ use mdm::identity::{APP, BundleId, EXTENSION, Identity, TeamId};
 use mdm::jobs::JOBS;
 use mdm::requirement::Requirement;
 use output::Output;
-use packaging::app;
+use packaging::app::{self, Helper};
 use packaging::credentials::agreement::{self, Bundle};
 use packaging::credentials::certificate::{self, Certificate};
 use packaging::credentials::{Credentials, Files, Variant, self_signed};
@@ -433,7 +433,7 @@ impl Plan {
     }
 
     fn sign_app(&self, signer: &Signer, keys: &Keys) -> Result<()> {
-        println!("signing the extension, then the app");
+        println!("signing the extension and the programs beside the app's own, then the app");
         let app = self.app();
         let Identity {
             app: app_id,
@@ -442,7 +442,30 @@ impl Plan {
         } = &self.identity;
         let extension = app::extension_path(&app, extension_id);
         self.sign(signer, keys, Bundle::Extension, extension_id, &extension)?;
+        for helper in app::helpers(JOBS, app_id) {
+            self.sign_helper(signer, keys, &helper)?;
+        }
         self.sign(signer, keys, Bundle::App, app_id, &app)
+    }
+
+    /// Whatever is in the app and runs has a signature of its own, which the app's seals.
+    fn sign_helper(&self, signer: &Signer, keys: &Keys, helper: &Helper) -> Result<()> {
+        let (team, identifier) = (&self.identity.team, &helper.identifier);
+        let requirement = Requirement::designated(identifier, team, &self.identity.signer);
+        let text = requirement.to_string();
+        let name = |ending: &str| format!("requirements/{}.{ending}", helper.program);
+        let line = format!("{text}\n");
+        self.output.write(&name("txt"), line.as_bytes())?;
+        let blob = requirement_blob::compile(&requirement)?;
+        let contents = Contents {
+            path: &self.app().join("Contents/MacOS").join(helper.program),
+            identifier: Some(identifier.as_str()),
+            entitlements: None,
+            requirement: &self.output.write(&name("bin"), &blob)?,
+            requirement_text: &text,
+            team: team.as_str(),
+        };
+        signer.sign_code(&keys.application, keys.timestamps, &contents)
     }
 
     fn sign(
@@ -468,13 +491,14 @@ impl Plan {
         write("requirements", "txt", format!("{text}\n").as_bytes())?;
         let blob = requirement_blob::compile(&requirement)?;
         let contents = Contents {
-            bundle,
-            entitlements: &write("entitlements", "plist", &entitlements)?,
+            path: bundle,
+            identifier: None,
+            entitlements: Some(&write("entitlements", "plist", &entitlements)?),
             requirement: &write("requirements", "bin", &blob)?,
             requirement_text: &text,
             team: team.as_str(),
         };
-        signer.sign_bundle(&keys.application, keys.timestamps, &contents)
+        signer.sign_code(&keys.application, keys.timestamps, &contents)
     }
 
     fn package_app(&self, signer: &Signer, keys: &Keys) -> Result<()> {

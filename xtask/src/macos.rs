@@ -29,7 +29,7 @@ use std::process::ExitCode;
 const DEPLOYMENT_TARGET: &str = "13.0";
 
 /// The programs.
-const PROGRAMS: &[&str] = &["conntraild", "conntrail"];
+pub(crate) const PROGRAMS: &[&str] = &["conntraild", "conntrail", "conntrail-ship"];
 
 /// The library whose list is mostly about Rust's own needs, and whose stub zig has a place for.
 const SYSTEM_LIBRARY: &str = "libSystem";

@@ -40,12 +40,14 @@ pub(crate) enum Timestamps {
     None,
 }
 
-/// What goes into the signature of one bundle.
+/// What goes into the signature of one bundle, or of a program that is the main one of none.
 pub(crate) struct Contents<'a> {
-    /// The bundle.
-    pub(crate) bundle: &'a Path,
-    /// Its entitlements, as a property list.
-    pub(crate) entitlements: &'a Path,
+    /// The bundle, or the program.
+    pub(crate) path: &'a Path,
+    /// What a program is called; a bundle says it itself.
+    pub(crate) identifier: Option<&'a str>,
+    /// Its entitlements, as a property list; a program without a bundle has none.
+    pub(crate) entitlements: Option<&'a Path>,
     /// Its designated requirement, a file in the binary form.
     pub(crate) requirement: &'a Path,
     /// The same as text.
@@ -94,9 +96,9 @@ impl Signer {
         })
     }
 
-    /// Signs one bundle in place, and nothing that is nested in it: whatever is nested must have
+    /// Signs one bundle or program in place, and nothing that is nested in it: whatever is nested must have
     /// been signed before, because the outer signature seals the inner one.
-    pub(crate) fn sign_bundle(
+    pub(crate) fn sign_code(
         &self,
         key: &Key,
         timestamps: Timestamps,
@@ -108,11 +110,15 @@ impl Signer {
         let mut sign = self.command("sign", key, timestamps);
         sign.args(["--team-name", contents.team])
             .args(["--code-signature-flags", "runtime", "--exclude", "**"])
-            .arg("--entitlements-xml-file")
-            .arg(contents.entitlements)
             .arg("--code-requirements-file")
-            .arg(contents.requirement)
-            .arg(contents.bundle);
+            .arg(contents.requirement);
+        if let Some(identifier) = contents.identifier {
+            sign.args(["--binary-identifier", identifier]);
+        }
+        if let Some(entitlements) = contents.entitlements {
+            sign.arg("--entitlements-xml-file").arg(entitlements);
+        }
+        sign.arg(contents.path);
         quietly(&mut sign)
     }
 
@@ -198,12 +204,16 @@ fn codesign(identity: &str, timestamps: Timestamps, contents: &Contents<'_>) -> 
         Timestamps::Apple => "--timestamp",
         Timestamps::None => "--timestamp=none",
     });
+    if let Some(identifier) = contents.identifier {
+        command.args(["--identifier", identifier]);
+    }
+    if let Some(entitlements) = contents.entitlements {
+        command.arg("--entitlements").arg(entitlements);
+    }
     command
-        .arg("--entitlements")
-        .arg(contents.entitlements)
         .arg("--requirements")
         .arg(format!("=designated => {}", contents.requirement_text))
-        .arg(contents.bundle);
+        .arg(contents.path);
     command
 }
 
@@ -224,8 +234,9 @@ mod tests {
 
     fn contents<'a>() -> Contents<'a> {
         Contents {
-            bundle: Path::new("Conntrail.app"),
-            entitlements: Path::new("app.plist"),
+            path: Path::new("Conntrail.app"),
+            identifier: None,
+            entitlements: Some(Path::new("app.plist")),
             requirement: Path::new("app.bin"),
             requirement_text: "anchor apple generic",
             team: "AB12CD34EF",
@@ -241,6 +252,23 @@ mod tests {
             "codesign --sign Developer ID Application: Example (AB12CD34EF) --force \
              --options runtime --timestamp --entitlements app.plist \
              --requirements =designated => anchor apple generic Conntrail.app"
+        );
+    }
+
+    #[test]
+    fn a_program_without_a_bundle_is_named_and_may_do_nothing_more() {
+        let program = Contents {
+            path: Path::new("conntrail-ship"),
+            identifier: Some("com.conntrail.agent.ship"),
+            entitlements: None,
+            ..contents()
+        };
+        let asked = process::describe(&codesign("Example", Timestamps::None, &program));
+        assert_eq!(
+            asked,
+            "codesign --sign Example --force --options runtime --timestamp=none \
+             --identifier com.conntrail.agent.ship \
+             --requirements =designated => anchor apple generic conntrail-ship"
         );
     }
 

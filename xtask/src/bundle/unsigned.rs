@@ -6,6 +6,7 @@ use crate::process;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use mdm::identity::Identity;
+use mdm::jobs::JOBS;
 use packaging::app::{self, Parts, Resource};
 use packaging::package::{self, Product, Script};
 use packaging::sbom::{self, Shipped, Static, Target};
@@ -74,12 +75,16 @@ pub(super) fn write(
     output.write(NOTICES, notices.as_bytes())?;
     output.write("sbom.cdx.json", &sbom::write(&shipped, version, None))?;
     let uninstall = package::script(Script::Uninstall, product)?;
+    let helpers = app::helpers(product.jobs, &identity.app).into_iter();
+    let helpers = helpers.map(|it| Ok((it.program, programs.named(it.program)?)));
+    let helpers = helpers.collect::<Result<Vec<_>>>()?;
     let parts = Parts {
         app: &identity.app,
         extension: &identity.extension,
         version,
         app_program: programs.named(app::APP_PROGRAM)?,
         extension_program: programs.named(app::EXTENSION_PROGRAM)?,
+        helpers: &helpers,
         app_profile: profiles.app,
         extension_profile: profiles.extension,
         resources: &[
@@ -103,7 +108,7 @@ pub(super) fn write(
 /// What is in the programs must be on the lists, in the form in which it is shipped.
 pub(super) fn look_at(workspace: &Workspace, app: &Path, identity: &Identity) -> Result<()> {
     let extension = app::extension_path(app, &identity.extension);
-    let files = [
+    let mut files = vec![
         (
             app::APP_PROGRAM,
             app.join("Contents/MacOS").join(app::APP_PROGRAM),
@@ -115,6 +120,8 @@ pub(super) fn look_at(workspace: &Workspace, app: &Path, identity: &Identity) ->
                 .join(app::EXTENSION_PROGRAM),
         ),
     ];
+    let helpers = app::helpers(JOBS, &identity.app).into_iter();
+    files.extend(helpers.map(|it| (it.program, app.join("Contents/MacOS").join(it.program))));
     let findings = macos::findings(workspace, &files)?;
     match findings.is_empty() {
         true => Ok(()),
@@ -132,7 +139,7 @@ fn shipped(workspace: &Workspace, sources: &Workspace) -> Result<Shipped> {
         let mut metadata = cargo(sources, "metadata");
         metadata.args(["--format-version", "1", "--filter-platform", triple]);
         let mut tree = cargo(sources, "tree");
-        for program in [app::APP_PROGRAM, app::EXTENSION_PROGRAM] {
+        for program in macos::PROGRAMS {
             tree.args(["--package", program]);
         }
         tree.args(["--edges", "normal,no-proc-macro", "--prefix", "none"]);
@@ -144,8 +151,12 @@ fn shipped(workspace: &Workspace, sources: &Workspace) -> Result<Shipped> {
         .map(|(metadata, tree)| Target { metadata, tree })
         .collect();
     let lock = fs::read_to_string(sources.root.join("Cargo.lock"))?;
-    let roots = [app::APP_PROGRAM, app::EXTENSION_PROGRAM];
-    Ok(Shipped::read(&targets, &lock, &roots, statics(workspace)?)?)
+    Ok(Shipped::read(
+        &targets,
+        &lock,
+        macos::PROGRAMS,
+        statics(workspace)?,
+    )?)
 }
 
 fn cargo(workspace: &Workspace, verb: &str) -> Command {
