@@ -73,6 +73,8 @@ mod bundle {
     const NESTED: &str = "Conntrail.app/Contents/Library/SystemExtensions/\
                           com.conntrail.agent.filter.systemextension";
 
+    const SHIPPER: &str = "Conntrail.app/Contents/MacOS/conntrail-ship";
+
     fn bundles() -> PathBuf {
         let folder = env::var_os("CONNTRAIL_BUNDLES");
         folder.expect("cargo xtask test sets it").into()
@@ -226,6 +228,22 @@ mod bundle {
                 "Conntrail.app: has no program for x86_64",
             ),
             (
+                "a shipper for one kind of processor",
+                |folder| {
+                    let program = folder.join(SHIPPER);
+                    let universal = fs::read(&program).unwrap();
+                    let head = MachOFatFile32::parse(universal.as_slice()).unwrap();
+                    let slice = head.arches()[0].data(universal.as_slice()).unwrap();
+                    fs::write(&program, slice).unwrap();
+                },
+                "conntrail-ship: has no program for x86_64",
+            ),
+            (
+                "no shipper",
+                |folder| fs::remove_file(folder.join(SHIPPER)).unwrap(),
+                "MacOS/conntrail-ship: is missing",
+            ),
+            (
                 "no profile",
                 |folder| {
                     let profile = "Conntrail.app/Contents/embedded.provisionprofile";
@@ -329,6 +347,49 @@ mod bundle {
                     edit(&text, "THROWAWAY0", "THROWAWAY1");
                 },
                 "requirements/extension.txt: is not the requirement in the signature",
+            ),
+        ]);
+    }
+
+    #[test]
+    #[ignore = "needs bundle: makes mistakes in copies of the signed app"]
+    fn mistakes_in_the_signature_of_the_shipper_are_found() {
+        each_is_found(&[
+            (
+                "another identifier",
+                |folder| {
+                    let program = folder.join(SHIPPER);
+                    edit(
+                        &program,
+                        "com.conntrail.agent.ship\0",
+                        "com.conntrail.agent.shop\0",
+                    );
+                },
+                "com.conntrail.agent.shop",
+            ),
+            (
+                "the program of another, rightly signed",
+                |folder| {
+                    let other = folder.join("Conntrail.app/Contents/MacOS/conntrail");
+                    fs::copy(other, folder.join(SHIPPER)).unwrap();
+                },
+                "two programs have one signature",
+            ),
+            (
+                "an entitlement that nobody meant it to have",
+                |folder| {
+                    let other = folder.join("Conntrail.app/Contents/MacOS/conntrail");
+                    fs::copy(other, folder.join(SHIPPER)).unwrap();
+                },
+                "value of an entitlement",
+            ),
+            (
+                "not signed by anybody",
+                |folder| {
+                    let unsigned = folder.join("unsigned").join(SHIPPER);
+                    fs::copy(unsigned, folder.join(SHIPPER)).unwrap();
+                },
+                "conntrail-ship",
             ),
         ]);
     }
