@@ -2,13 +2,81 @@
 
 #![forbid(unsafe_code)]
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
+use conntrail_ship::run::{self, Options};
+use host::paths;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Delivers the trail to where the company keeps such records.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {}
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
 
-fn main() {
-    let Arguments {} = Arguments::parse();
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Delivers until it is told to stop; SIGHUP reads the configuration again.
+    Run(Places),
+    /// Delivers what is there and ends; 1 when not all of it arrived.
+    Once {
+        #[command(flatten)]
+        places: Places,
+        /// Gives up after so many seconds.
+        #[arg(long, default_value_t = 3_600)]
+        timeout_s: u64,
+    },
+    /// Says what is wrong in the configuration, and tries nothing.
+    Check(Places),
+}
+
+#[derive(Debug, Args)]
+struct Places {
+    /// Configuration file [default: ship.toml beside the recorder's].
+    #[arg(long)]
+    config: Option<PathBuf>,
+    #[arg(long, help = paths::state_dir_help())]
+    state_dir: Option<PathBuf>,
+}
+
+impl Places {
+    fn options(self, once: bool, timeout_s: u64) -> Options {
+        let config = self.config;
+        let beside = || paths::default_config_file().with_file_name("ship.toml");
+        Options {
+            config: config.unwrap_or_else(beside),
+            state_dir: self.state_dir.unwrap_or_else(paths::default_state_dir),
+            once,
+            timeout_s,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match execute(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("conntrail-ship: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<bool> {
+    match command {
+        Command::Run(places) => run::run(places.options(false, 0)).map(|_| true),
+        Command::Once { places, timeout_s } => run::run(places.options(true, timeout_s)),
+        Command::Check(places) => {
+            let path = places.options(false, 0).config;
+            let config = run::read_config(&path)?;
+            for (name, destination) in &config.destination {
+                let kind = destination.kind().map_or("nowhere", |kind| kind.name());
+                println!("{name}: {kind}, {:?}", destination.format());
+            }
+            Ok(true)
+        }
+    }
 }

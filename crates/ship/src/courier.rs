@@ -434,6 +434,21 @@ impl Courier {
         self.plans.is_empty() && self.stretches.iter().all(is_read)
     }
 
+    /// This plan is neither acknowledged nor declared: its bytes may be wanted again.
+    pub fn holds(&self, id: PlanId) -> bool {
+        self.plans.contains_key(&id)
+    }
+
+    /// This stretch is still to be read.
+    pub fn has_stretch(&self, id: StretchId) -> bool {
+        self.stretches.iter().any(|it| it.id == id)
+    }
+
+    /// Nothing is under way, and nothing is left to read but what comes at the end of a trail.
+    pub fn is_idle(&self) -> bool {
+        self.plans.is_empty() && self.stretches.iter().all(|it| it.until.is_none())
+    }
+
     /// How many batches are neither acknowledged nor declared.
     pub fn planned(&self) -> usize {
         self.plans.len()

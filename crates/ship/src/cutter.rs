@@ -18,6 +18,17 @@ pub struct Limits {
     pub range_max: u64,
 }
 
+impl Limits {
+    /// None: for a range that was cut before.
+    pub fn none() -> Limits {
+        Limits {
+            records_max: usize::MAX,
+            bytes_max: usize::MAX,
+            range_max: u64::MAX,
+        }
+    }
+}
+
 /// What a reader came upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -85,8 +96,9 @@ pub enum Taken {
     Yes,
     /// It cannot be part of that; cut first, and offer it again.
     Full(Found),
-    /// These cannot be read; where something lies before them it was cut before.
-    Missing(FoundMissing),
+    /// These cannot be read; where something lies before them it was cut before. What comes with
+    /// them stands after them, and is to be offered again.
+    Missing(FoundMissing, Option<Found>),
 }
 
 /// Puts together what is read, from one place in a trail on.
@@ -125,12 +137,20 @@ impl Cutter {
     pub fn take(&mut self, found: Found, filter: &Filter, engine: &mut Engine) -> Taken {
         match found {
             Found::Missing(_) if self.cut.is_some() => Taken::Full(found),
+            Found::Missing(missing) if self.is_epoch_open(missing.epoch) => {
+                let before = self.rest_of_epoch(None);
+                self.next = RecordId {
+                    epoch: missing.epoch,
+                    sequence: 1,
+                };
+                Taken::Missing(before, Some(Found::Missing(missing)))
+            }
             Found::Missing(missing) => {
                 self.next = RecordId {
                     epoch: missing.epoch,
                     sequence: missing.last.saturating_add(1),
                 };
-                Taken::Missing(missing)
+                Taken::Missing(missing, None)
             }
             // It was read before.
             Found::Record(record) if record.id < self.next => Taken::Yes,
@@ -138,7 +158,7 @@ impl Cutter {
                 _ if self.is_full_for(&record) => Taken::Full(Found::Record(record)),
                 Some(missing) => {
                     self.next = record.id;
-                    Taken::Missing(missing)
+                    Taken::Missing(missing, Some(Found::Record(record)))
                 }
                 None => {
                     self.add(*record, filter, engine);
@@ -175,24 +195,31 @@ impl Cutter {
         if !is_further {
             return None;
         }
-        let missing = |last: u64, records: Option<u64>| FoundMissing {
-            epoch,
-            first: sequence,
-            last,
-            records,
-            cause: UndeliveredCause::Gone,
-            reason: "the trail no longer has them".to_owned(),
-        };
         if record.id.epoch == epoch {
-            let last = record.id.sequence - 1;
-            return Some(missing(last, Some(record.id.sequence - sequence)));
+            return Some(self.rest_of_epoch(Some(record.id.sequence - 1)));
         }
         match previous_epoch(&record.record) {
             Some((before, last)) if before == epoch && last < sequence => None,
-            Some((before, last)) if before == epoch => {
-                Some(missing(last, Some(last - sequence + 1)))
-            }
-            Some(_) | None => Some(missing(sequence, None)),
+            Some((before, last)) if before == epoch => Some(self.rest_of_epoch(Some(last))),
+            Some(_) | None => Some(self.rest_of_epoch(None)),
+        }
+    }
+
+    /// Nobody knows whether anything is left of the epoch that was read when another begins.
+    fn is_epoch_open(&self, other: u64) -> bool {
+        self.next.epoch > 0 && other > self.next.epoch
+    }
+
+    /// From what was expected next on, to `last` where that is known.
+    fn rest_of_epoch(&self, last: Option<u64>) -> FoundMissing {
+        let RecordId { epoch, sequence } = self.next;
+        FoundMissing {
+            epoch,
+            first: sequence,
+            last: last.unwrap_or(sequence),
+            records: last.map(|last| last - sequence + 1),
+            cause: UndeliveredCause::Gone,
+            reason: "the trail no longer has them".to_owned(),
         }
     }
 

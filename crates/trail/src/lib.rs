@@ -56,6 +56,7 @@ mod format;
 mod index;
 mod ledger;
 mod merge;
+mod newest;
 mod packing;
 mod reader;
 mod rewrite;
@@ -83,6 +84,7 @@ pub use ledger::{
     balance_on,
 };
 pub use merge::{Merged, MergedReader};
+pub use newest::newest;
 pub use reader::{Damaged, Frames, Item, Missing, RawItem, ReadOptions, TrailReader, Warning};
 pub use share::share;
 pub use side::{SIDE_TRAILS_MAX, SideTrail, SideTrails, Source, is_side_name, side_trails};

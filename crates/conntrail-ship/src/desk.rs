@@ -1,0 +1,445 @@
+//! Reads trails as a courier asks for it, and makes parcels of what is read.
+
+use crate::own;
+use anyhow::Context;
+use policy::{Engine, KEY_BYTES, Policy, PseudonymKey};
+use record::{EndpointId, RecordId, Stamp, UndeliveredCause, codec};
+use sha2::{Digest, Sha256};
+use ship::config::{Destination, Filter, Kind};
+use ship::courier::{Plan, PlanId, Stretch, StretchId};
+use ship::{
+    Batch, Cut, Cutter, Encoder, EncoderSettings, Format, Found, FoundMissing, FoundRecord,
+    Framing, Limits, Manifest, Parcel, Taken, flat,
+};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use trail::{Cursor, RawItem, ReadOptions, Resumed, Source, TrailReader, segments_dir};
+
+/// What came of reading.
+pub(crate) enum Read {
+    /// A batch.
+    Cut(Cut),
+    /// These are not there.
+    Missing(FoundMissing),
+    /// It is read to its end.
+    Finished,
+    /// There is nothing more for now, or not enough.
+    Nothing,
+    /// Another machine recorded this trail, or it was set back.
+    StartOver(EndpointId),
+}
+
+/// Reads, cuts and encodes for one destination.
+pub(crate) struct Desk {
+    state_dir: PathBuf,
+    endpoint: EndpointId,
+    limits: Limits,
+    filter: Filter,
+    view: u32,
+    engine: Engine,
+    pseudonyms: Option<Pseudonyms>,
+    encoder: Encoder,
+    texts: flat::Texts,
+    decoder: codec::Decoder,
+    bytes_factor: usize,
+    age_max_ns: u64,
+    readings: BTreeMap<StretchId, Reading>,
+}
+
+/// A stretch that is being read.
+struct Reading {
+    reader: TrailReader,
+    cutter: Cutter,
+    /// What was found and does not belong to what was cut before it.
+    pending: Option<Found>,
+    /// When the first record was taken that is not cut.
+    since: Option<record::Mono>,
+}
+
+/// One key for each period of a policy, made of one secret and the time of the record: so a record
+/// gets the same pseudonyms however often it is read.
+struct Pseudonyms {
+    secret: [u8; KEY_BYTES],
+    period_ns: i64,
+    period: Option<i64>,
+}
+
+impl Desk {
+    pub(crate) fn new(
+        name: &str,
+        destination: &Destination,
+        state_dir: &Path,
+        endpoint: EndpointId,
+    ) -> anyhow::Result<Desk> {
+        let policy = policy(destination)?;
+        let hash = policy.as_ref().and_then(|policy| policy.hash());
+        let pseudonyms = match &policy {
+            Some(policy) if policy.makes_pseudonyms() => {
+                Some(Pseudonyms::new(name, state_dir, policy.rotate_s())?)
+            }
+            Some(_) | None => None,
+        };
+        let mut engine = Engine::default();
+        engine.set_policy(policy.map(Arc::new), Stamp::default());
+        let records_max = destination.batch_records_max.unwrap_or(200) as usize;
+        Ok(Desk {
+            state_dir: state_dir.to_owned(),
+            endpoint,
+            limits: Limits {
+                records_max,
+                bytes_max: destination.batch_bytes_max.unwrap_or(1 << 20) as usize,
+                range_max: 20 * records_max as u64,
+            },
+            filter: destination.filter.clone(),
+            view: destination.view(hash),
+            engine,
+            pseudonyms,
+            encoder: Encoder::new(encoder_settings(destination))?,
+            texts: flat::Texts::default(),
+            decoder: codec::Decoder::default(),
+            bytes_factor: bytes_factor(destination.format()),
+            age_max_ns: destination.batch_age_max_ms.unwrap_or(1_000) * 1_000_000,
+            readings: BTreeMap::new(),
+        })
+    }
+
+    /// Goes on with a stretch until there is something to tell.
+    pub(crate) fn read(&mut self, stretch: &Stretch, now: record::Mono) -> anyhow::Result<Read> {
+        let mut reading = match self.readings.remove(&stretch.id) {
+            Some(reading) => reading,
+            None => match self.open(&stretch.source, stretch.from)? {
+                Ok(reader) => Reading {
+                    reader,
+                    cutter: Cutter::new(self.limits, stretch.from),
+                    pending: None,
+                    since: None,
+                },
+                Err(other) => return Ok(Read::StartOver(other)),
+            },
+        };
+        let read = self.go_on(&mut reading, stretch.until, now)?;
+        if !matches!(read, Read::Finished) {
+            self.readings.insert(stretch.id, reading);
+        }
+        Ok(read)
+    }
+
+    /// The same range once more; `None` where it is not there as it was.
+    pub(crate) fn read_again(&mut self, plan: &Plan) -> anyhow::Result<Option<Cut>> {
+        let from = RecordId {
+            epoch: plan.epoch,
+            sequence: plan.first,
+        };
+        let Ok(mut reader) = self.open(&plan.source, from)? else {
+            return Ok(None);
+        };
+        let mut cutter = Cutter::new(Limits::none(), from);
+        while cutter.next().epoch == plan.epoch && cutter.next().sequence <= plan.last {
+            let Some(found) = self.next(&mut reader, cutter.next())? else {
+                return Ok(None);
+            };
+            self.renew_key(&found);
+            match cutter.take(found, &self.filter, &mut self.engine) {
+                Taken::Yes => {}
+                Taken::Full(_) | Taken::Missing(..) => return Ok(None),
+            }
+        }
+        let cut = cutter.cut().map(|cut| Cut {
+            head: plan.head,
+            ..cut
+        });
+        Ok(cut.filter(|cut| (cut.first, cut.last) == (plan.first, plan.last)))
+    }
+
+    /// Something of this stretch was read and waits for more.
+    pub(crate) fn is_waiting(&self, id: StretchId) -> bool {
+        let reading = self.readings.get(&id);
+        reading.is_some_and(|it| it.since.is_some() || it.pending.is_some())
+    }
+
+    /// Forgets stretches that are not there any more.
+    pub(crate) fn keep(&mut self, is_there: impl Fn(StretchId) -> bool) {
+        self.readings.retain(|id, _| is_there(*id));
+    }
+
+    /// The bytes of a cut.
+    pub(crate) fn parcel(&mut self, source: &Source, cut: &Cut) -> Parcel {
+        let provenance = flat::Provenance {
+            device: &cut.device,
+            source,
+            epoch: cut.epoch,
+        };
+        let digest = flat::digest(&mut self.texts, provenance, &cut.items);
+        let batch = Batch {
+            manifest: Manifest {
+                id: cut.id(source, self.view),
+                sent: cut.items.len() as u64,
+                left_out: cut.left_out,
+                digest,
+                head: cut.head,
+            },
+            device: Arc::clone(&cut.device),
+            items: cut.items.clone(),
+        };
+        self.encoder.encode(&batch)
+    }
+
+    fn go_on(
+        &mut self,
+        reading: &mut Reading,
+        until: Option<RecordId>,
+        now: record::Mono,
+    ) -> anyhow::Result<Read> {
+        loop {
+            let found = match reading.pending.take() {
+                Some(found) => Some(found),
+                None => self.next(&mut reading.reader, reading.cutter.next())?,
+            };
+            let beyond = |found: &Found| until.is_some_and(|until| place(found) >= until);
+            let Some(found) = found.filter(|found| !beyond(found)) else {
+                return Ok(self.at_end(reading, until.is_some(), now));
+            };
+            self.renew_key(&found);
+            match reading.cutter.take(found, &self.filter, &mut self.engine) {
+                Taken::Yes => _ = reading.since.get_or_insert(now),
+                Taken::Missing(missing, rest) => {
+                    reading.pending = rest;
+                    return Ok(Read::Missing(missing));
+                }
+                Taken::Full(found) => {
+                    reading.pending = Some(found);
+                    reading.since = None;
+                    let cut = reading.cutter.cut().expect("what is full holds something");
+                    return Ok(Read::Cut(cut));
+                }
+            }
+        }
+    }
+
+    /// What is not full waits for more, but not for long; before an end it does not wait.
+    fn at_end(&self, reading: &mut Reading, has_end: bool, now: record::Mono) -> Read {
+        let is_old = |since: record::Mono| now.since_ns(since) >= self.age_max_ns;
+        if has_end || reading.since.is_some_and(is_old) {
+            reading.since = None;
+            return match reading.cutter.cut() {
+                Some(cut) => Read::Cut(cut),
+                None if has_end => Read::Finished,
+                None => Read::Nothing,
+            };
+        }
+        Read::Nothing
+    }
+
+    fn open(
+        &self,
+        source: &Source,
+        from: RecordId,
+    ) -> anyhow::Result<Result<TrailReader, EndpointId>> {
+        let dir = trail_dir(&self.state_dir, source);
+        if from.epoch == 0 {
+            return Ok(Ok(TrailReader::open(&dir)?));
+        }
+        let last = RecordId {
+            sequence: from.sequence.saturating_sub(1),
+            ..from
+        };
+        let cursor = Cursor {
+            endpoint: self.endpoint,
+            last,
+        };
+        let (reader, resumed) = TrailReader::resume(&dir, ReadOptions::default(), &cursor)?;
+        Ok(match resumed {
+            Resumed::Here | Resumed::Gap(_) | Resumed::Ahead => Ok(reader),
+            Resumed::StartedOver => Err(self.endpoint),
+            Resumed::OtherEndpoint(other) => Err(other),
+        })
+    }
+
+    fn next(
+        &mut self,
+        reader: &mut TrailReader,
+        expected: RecordId,
+    ) -> anyhow::Result<Option<Found>> {
+        loop {
+            let Some(item) = reader.next_raw()? else {
+                return Ok(None);
+            };
+            let found = match item {
+                RawItem::Record { id, bytes, device } => {
+                    let length = bytes.len();
+                    let device = Arc::clone(device);
+                    let decoded = self.decoder.decode(bytes);
+                    let head = reader.head();
+                    let head = head.filter(|it| (it.epoch, it.sequence) == (id.epoch, id.sequence));
+                    match decoded {
+                        Ok(record) => Found::Record(Box::new(FoundRecord {
+                            id,
+                            record,
+                            device,
+                            bytes: length * self.bytes_factor,
+                            head,
+                        })),
+                        Err(error) => unreadable(id, &error.to_string()),
+                    }
+                }
+                RawItem::Damaged(damaged) => {
+                    let Some(records) = damaged.lost_records.filter(|it| *it > 0) else {
+                        continue;
+                    };
+                    let epoch = damaged.segment.epoch;
+                    let first = if epoch == expected.epoch {
+                        expected.sequence
+                    } else {
+                        damaged.segment.first_sequence
+                    };
+                    let reason = "the trail is damaged there".to_owned();
+                    missing(
+                        epoch,
+                        first,
+                        first + records - 1,
+                        UndeliveredCause::Damaged,
+                        reason,
+                    )
+                }
+                RawItem::Missing(it) => {
+                    let reason = "the trail no longer has them".to_owned();
+                    let (first, last) = (it.first_sequence, it.last_sequence);
+                    missing(it.epoch, first, last, UndeliveredCause::Gone, reason)
+                }
+            };
+            return Ok(Some(found));
+        }
+    }
+
+    fn renew_key(&mut self, found: &Found) {
+        let (Some(pseudonyms), Found::Record(record)) = (&mut self.pseudonyms, found) else {
+            return;
+        };
+        if let Some(key) = pseudonyms.due(record.record.at().wall.0) {
+            self.engine.set_key(Some(key));
+        }
+    }
+}
+
+impl Pseudonyms {
+    fn new(name: &str, state_dir: &Path, rotate_s: u64) -> anyhow::Result<Pseudonyms> {
+        let path = state_dir.join(own::NAME).join(format!("{name}.key"));
+        let secret = match host::private::read_secret(&path, 1_024) {
+            Ok(text) => text.trim().to_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let bytes: [u8; KEY_BYTES] = host::private::random_bytes()?;
+                let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                host::private::write_secret(&path, &text)?;
+                text
+            }
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        };
+        let period_ns = i64::try_from(rotate_s.saturating_mul(1_000_000_000)).unwrap_or(i64::MAX);
+        Ok(Pseudonyms {
+            secret: Sha256::digest(secret.as_bytes()).into(),
+            period_ns: period_ns.max(1),
+            period: None,
+        })
+    }
+
+    fn due(&mut self, wall_ns: i64) -> Option<PseudonymKey> {
+        let period = wall_ns.div_euclid(self.period_ns);
+        if self.period == Some(period) {
+            return None;
+        }
+        self.period = Some(period);
+        let mut hasher = Sha256::new();
+        hasher.update(self.secret);
+        hasher.update(period.to_le_bytes());
+        Some(PseudonymKey::new(hasher.finalize().into()))
+    }
+}
+
+/// Where the segments of a trail are.
+pub(crate) fn trail_dir(state_dir: &Path, source: &Source) -> PathBuf {
+    match source.name() {
+        None => segments_dir(state_dir),
+        Some(name) => segments_dir(&state_dir.join(name)),
+    }
+}
+
+/// How a destination's records stand beside each other.
+fn encoder_settings(destination: &Destination) -> EncoderSettings {
+    let framing = match destination.kind() {
+        Some(Kind::Elastic(_)) => Framing::Bulk,
+        Some(Kind::Hec(hec)) => {
+            let sourcetype = hec.sourcetype.clone();
+            let sourcetype = sourcetype.unwrap_or_else(|| "conntrail".to_owned());
+            let mut fields = vec![("sourcetype".to_owned(), sourcetype)];
+            fields.extend(hec.index.clone().map(|index| ("index".to_owned(), index)));
+            Framing::Collector { fields }
+        }
+        Some(Kind::Syslog(syslog)) => Framing::Syslog {
+            message_bytes_max: syslog.message_bytes_max.unwrap_or(8_192) as usize,
+        },
+        Some(Kind::Otlp(_) | Kind::JetStream(_) | Kind::S3(_) | Kind::File(_)) | None => {
+            Framing::Plain
+        }
+    };
+    EncoderSettings {
+        format: destination.format(),
+        framing,
+        compression: destination.compression(),
+        level: None,
+    }
+}
+
+/// A record's canonical bytes become about so many times as many.
+fn bytes_factor(format: Format) -> usize {
+    match format {
+        Format::Native => 1,
+        Format::OtlpProtobuf | Format::Parquet => 3,
+        Format::Flat | Format::Otel => 5,
+        Format::OtlpJson | Format::Ocsf | Format::Ocsf11 | Format::Ecs => 8,
+    }
+}
+
+fn policy(destination: &Destination) -> anyhow::Result<Option<Policy>> {
+    let text = match (&destination.policy, &destination.policy_file) {
+        (Some(text), _) => text.clone(),
+        (None, Some(path)) => {
+            std::fs::read_to_string(path).with_context(|| path.display().to_string())?
+        }
+        (None, None) => return Ok(None),
+    };
+    Policy::parse(&text).map(Some).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the privacy policy is wrong: {}", problems.join("; "))
+    })
+}
+
+fn place(found: &Found) -> RecordId {
+    match found {
+        Found::Record(record) => record.id,
+        Found::Missing(missing) => RecordId {
+            epoch: missing.epoch,
+            sequence: missing.first,
+        },
+    }
+}
+
+fn unreadable(id: RecordId, why: &str) -> Found {
+    let reason = format!("this version cannot read it: {why}");
+    let cause = UndeliveredCause::Unreadable;
+    missing(id.epoch, id.sequence, id.sequence, cause, reason)
+}
+
+fn missing(epoch: u64, first: u64, last: u64, cause: UndeliveredCause, reason: String) -> Found {
+    Found::Missing(FoundMissing {
+        epoch,
+        first,
+        last,
+        records: Some(last.saturating_sub(first).saturating_add(1)),
+        cause,
+        reason,
+    })
+}
+
+/// Names that a plan and its bytes share.
+pub(crate) type Parcels = BTreeMap<PlanId, (std::rc::Rc<Parcel>, Vec<u64>)>;

@@ -1,0 +1,291 @@
+//! Runs all destinations.
+
+use crate::metrics;
+use crate::own::{self, OwnTrail};
+use crate::state::replace;
+use crate::status::{self, Status};
+use crate::worker::{Report, Shared, Task, put};
+use anyhow::Context;
+use host::clock;
+use record::{DeliveryState, Device, Mono};
+use ship::config::{self, Config, Destination};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use trail::{RawItem, TrailReader, segments_dir};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// The recorder's state folder.
+    pub state_dir: PathBuf,
+    /// End when all that is there has been delivered.
+    pub once: bool,
+    /// Where `once` is set: give up after so many seconds.
+    pub timeout_s: u64,
+}
+
+struct Running {
+    destination: Destination,
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+    told: Option<(DeliveryState, Mono)>,
+}
+
+struct Shipper {
+    options: Options,
+    config: Config,
+    device: Arc<Device>,
+    own: Arc<OwnTrail>,
+    running: BTreeMap<String, Running>,
+    status: Arc<Mutex<Status>>,
+}
+
+const TICK: Duration = Duration::from_millis(50);
+const STATUS_EVERY_NS: u64 = 2_000_000_000;
+const LEDGER_INTERVAL_S: u64 = 600;
+/// All destinations have read everything in so many looks, one after the other: what one of them
+/// declared is there for the others by then.
+const QUIET_LOOKS: u32 = 8;
+
+/// Reads a configuration.
+///
+/// # Errors
+/// What is wrong in it, or that it cannot be read.
+pub fn read_config(path: &Path) -> anyhow::Result<Config> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    config::parse(&text).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(|it| format!("  {it}")).collect();
+        anyhow::anyhow!("{} is wrong:\n{}", path.display(), lines.join("\n"))
+    })
+}
+
+/// Delivers until a signal says otherwise, or until all is delivered; whether all is.
+///
+/// # Errors
+/// When the configuration is wrong at the start, another shipper runs, or the shipper's folder
+/// cannot be written.
+pub fn run(options: Options) -> anyhow::Result<bool> {
+    let config = read_config(&options.config)?;
+    let (stop, reload) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    signal_hook::flag::register(SIGHUP, Arc::clone(&reload))?;
+    let Some(device) = wait_for_device(&options, &stop)? else {
+        return Ok(options.once && !stop.load(Ordering::Relaxed));
+    };
+    let folder = options.state_dir.join(own::NAME);
+    let own = OwnTrail::open(&folder, (*device).clone())?;
+    let shipper = Shipper {
+        options,
+        config,
+        device,
+        own: Arc::new(own),
+        running: BTreeMap::new(),
+        status: Arc::default(),
+    };
+    if let Some(address) = shipper.config.metrics_listen {
+        let bound = metrics::serve(address, Arc::clone(&shipper.status));
+        let bound = bound.with_context(|| format!("metrics cannot be served at {address}"))?;
+        eprintln!("conntrail-ship: metrics at http://{bound}/metrics");
+    }
+    shipper.run(&stop, &reload)
+}
+
+/// The machine, from the first record of the recorder's trail: without one nothing is to be sent.
+fn wait_for_device(options: &Options, stop: &AtomicBool) -> anyhow::Result<Option<Arc<Device>>> {
+    let mut said = false;
+    while !stop.load(Ordering::Relaxed) {
+        let mut reader = TrailReader::open(&segments_dir(&options.state_dir))?;
+        while let Some(item) = reader.next_raw()? {
+            if let RawItem::Record { device, .. } = item
+                && **device != Device::default()
+            {
+                return Ok(Some(Arc::clone(device)));
+            }
+        }
+        if options.once {
+            return Ok(None);
+        }
+        if !std::mem::replace(&mut said, true) {
+            let state_dir = options.state_dir.display();
+            eprintln!("conntrail-ship: {state_dir} has no record yet; waiting for the recorder");
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+    Ok(None)
+}
+
+impl Shipper {
+    fn run(mut self, stop: &AtomicBool, reload: &AtomicBool) -> anyhow::Result<bool> {
+        self.adjust();
+        let started = clock::mono();
+        let (mut status_at, mut quiet) = (Mono(0), 0);
+        let mut all_delivered = false;
+        while !stop.load(Ordering::Relaxed) {
+            thread::sleep(TICK);
+            let now = clock::mono();
+            if reload.swap(false, Ordering::Relaxed) {
+                self.reload();
+            }
+            self.tell(now, false);
+            if now >= status_at {
+                status_at = now.plus_ns(STATUS_EVERY_NS);
+                self.write_status();
+            }
+            let is_done = |it: &Running| it.shared.done.load(Ordering::Relaxed);
+            quiet = if self.running.values().all(is_done) {
+                quiet + 1
+            } else {
+                0
+            };
+            all_delivered = quiet >= QUIET_LOOKS;
+            let spent_s = now.since_ns(started) / 1_000_000_000;
+            if self.options.once && (all_delivered || spent_s >= self.options.timeout_s) {
+                break;
+            }
+        }
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        names.iter().for_each(|name| self.signal_end(name));
+        names.iter().for_each(|name| self.end(name));
+        self.tell(clock::mono(), true);
+        self.write_status();
+        self.own.end()?;
+        Ok(all_delivered)
+    }
+
+    /// Another configuration, if it is right; else the one before stays.
+    fn reload(&mut self) {
+        match read_config(&self.options.config) {
+            Ok(config) => {
+                self.config = config;
+                self.adjust();
+                eprintln!("conntrail-ship: the configuration was read again");
+            }
+            Err(error) => {
+                eprintln!("conntrail-ship: the configuration before stays in force: {error:#}");
+            }
+        }
+    }
+
+    /// Ends what is not wanted any more, or not so, and begins what is not there.
+    fn adjust(&mut self) {
+        let wanted = self.config.destination.clone();
+        let stays = |it: (&String, &Running)| wanted.get(it.0) == Some(&it.1.destination);
+        let running = self.running.iter().filter(|it| !stays(*it));
+        let gone: Vec<String> = running.map(|it| it.0.clone()).collect();
+        gone.iter().for_each(|name| self.signal_end(name));
+        for name in gone {
+            self.end(&name);
+            self.running.remove(&name);
+        }
+        for (name, destination) in wanted {
+            if !self.running.contains_key(&name) {
+                let running = self.begin(&name, destination);
+                self.running.insert(name, running);
+            }
+        }
+    }
+
+    fn begin(&self, name: &str, destination: Destination) -> Running {
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            done: AtomicBool::new(false),
+            report: Mutex::new(None),
+        });
+        let task = Task {
+            name: name.to_owned(),
+            destination: destination.clone(),
+            state_dir: self.options.state_dir.clone(),
+            endpoint: self.device.endpoint,
+            own: Arc::clone(&self.own),
+            shared: Arc::clone(&shared),
+        };
+        let thread = thread::Builder::new()
+            .name(format!("to {name}"))
+            .spawn(move || task.run())
+            .expect("the system has room for a thread for each destination");
+        Running {
+            destination,
+            shared,
+            thread,
+            told: None,
+        }
+    }
+
+    fn signal_end(&self, name: &str) {
+        if let Some(running) = self.running.get(name) {
+            running.shared.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn end(&mut self, name: &str) {
+        let Some(running) = self.running.get_mut(name) else {
+            return;
+        };
+        let nothing = thread::spawn(|| {});
+        if std::mem::replace(&mut running.thread, nothing)
+            .join()
+            .is_err()
+        {
+            eprintln!("conntrail-ship: the thread of {name} broke; its state is the last saved");
+        }
+    }
+
+    /// Tells of each destination when its state changes, and every so often.
+    fn tell(&mut self, now: Mono, last: bool) {
+        let interval_s = self.config.ledger_interval_s.unwrap_or(LEDGER_INTERVAL_S);
+        let mut notices = Vec::new();
+        for running in self.running.values_mut() {
+            let Some(report) = report(&running.shared) else {
+                continue;
+            };
+            let state = report.delivery.state;
+            let is_due = running.told.is_none_or(|(told, at)| {
+                let passed_s = now.since_ns(at) / 1_000_000_000;
+                told != state && passed_s >= 1 || passed_s >= interval_s
+            });
+            if is_due || last {
+                running.told = Some((state, now));
+                notices.push(report.notice());
+            }
+        }
+        if let Err(error) = self.own.declare(notices) {
+            eprintln!("conntrail-ship: its own trail cannot be written: {error}");
+        }
+    }
+
+    fn write_status(&self) {
+        let reports = self.running.iter().filter_map(|(name, running)| {
+            let report = report(&running.shared)?;
+            Some((name.clone(), report.status()))
+        });
+        let status = Status {
+            at_ms: clock::wall().as_millis(),
+            pid: std::process::id(),
+            destinations: reports.collect(),
+        };
+        let path = status::path(&self.options.state_dir);
+        let text = serde_json::to_vec_pretty(&status).expect("numbers and text cannot fail");
+        if let Err(error) = replace(&path, &text, false) {
+            eprintln!("conntrail-ship: {}: {error}", path.display());
+        }
+        put(&self.status, status);
+    }
+}
+
+fn report(shared: &Shared) -> Option<Report> {
+    let report = shared.report.lock();
+    report.unwrap_or_else(PoisonError::into_inner).clone()
+}

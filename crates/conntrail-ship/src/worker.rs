@@ -1,0 +1,458 @@
+//! The thread of one destination.
+
+use crate::desk::{Desk, Parcels, Read, trail_dir};
+use crate::own::{self, OwnTrail};
+use crate::power;
+use crate::sinks::{AnySink, Sink};
+use crate::state::StateFile;
+use crate::status::DestinationStatus;
+use anyhow::Context;
+use host::clock;
+use record::{
+    Delivery, DeliveryGuarantee, DeliveryLeftOut, DeliveryState, EndpointId, Mono, NoticeKind,
+    Stamp,
+};
+use ship::config::{Destination, Kind, OnBattery};
+use ship::courier::{Courier, PlanId, Saved, Settings, Want};
+use ship::{Answer, Guarantee};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::{JoinSet, LocalSet};
+use trail::{Source, side_trails};
+
+/// What a destination's thread shares with the rest of the program.
+pub(crate) struct Shared {
+    /// It is to end.
+    pub(crate) stop: AtomicBool,
+    /// It has delivered all that was there.
+    pub(crate) done: AtomicBool,
+    /// How it goes.
+    pub(crate) report: Mutex<Option<Report>>,
+}
+
+/// How it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) kind: &'static str,
+    pub(crate) delivery: Delivery,
+    pub(crate) unknown: u64,
+}
+
+/// What a destination's thread begins with.
+pub(crate) struct Task {
+    pub(crate) name: String,
+    pub(crate) destination: Destination,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) own: Arc<OwnTrail>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// How often is looked for something new.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often is looked for other side trails, the power, and files that end by age.
+const TEND_EVERY_NS: u64 = 5_000_000_000;
+/// How long answers are waited for at the end.
+const END_PATIENCE: Duration = Duration::from_secs(3);
+/// After trouble with a disk of our own.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
+
+struct Worker {
+    task: Task,
+    courier: Courier,
+    desk: Desk,
+    sink: Rc<AnySink>,
+    state: StateFile,
+    parcels: Parcels,
+    under_way: JoinSet<(PlanId, Answer)>,
+    saved_version: Option<u64>,
+    sources: Vec<Source>,
+    tend_at: Mono,
+    bytes: u64,
+    since: Stamp,
+    /// Every trail was read to its end in the last round.
+    at_end: bool,
+}
+
+impl Task {
+    /// Delivers until it is told to stop.
+    pub(crate) fn run(self) {
+        let shared = Arc::clone(&self.shared);
+        let name = self.name.clone();
+        let kind = self.destination.kind().map_or("", Kind::name);
+        while !shared.stop.load(Ordering::Relaxed) {
+            let task = self.again();
+            let Err(error) = task.attempt() else {
+                return;
+            };
+            let problem = format!("{error:#}");
+            eprintln!("conntrail-ship: {name}: {problem}");
+            put(&shared.report, Some(Report::failed(&name, kind, problem)));
+            std::thread::sleep(TROUBLE_PAUSE);
+        }
+    }
+
+    fn again(&self) -> Task {
+        Task {
+            name: self.name.clone(),
+            destination: self.destination.clone(),
+            state_dir: self.state_dir.clone(),
+            endpoint: self.endpoint,
+            own: Arc::clone(&self.own),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    fn attempt(self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        LocalSet::new().block_on(&runtime, async { Worker::new(self)?.drive().await })
+    }
+}
+
+impl Worker {
+    fn new(task: Task) -> anyhow::Result<Worker> {
+        let folder = task.state_dir.join(own::NAME);
+        let state = StateFile::new(&folder, &task.name);
+        let (saved, trouble) = state.load().context("the state cannot be read")?;
+        if let Some(trouble) = trouble {
+            eprintln!("conntrail-ship: {}: {trouble}", task.name);
+        }
+        let saved = saved.filter(|it| it.endpoint == task.endpoint);
+        let saved = saved.unwrap_or(Saved::empty(task.endpoint));
+        let sink = AnySink::new(&task.name, &task.destination)?;
+        let settings = settings(&task, sink.guarantee());
+        let seed = u64::from_le_bytes(host::private::random_bytes()?);
+        let desk = Desk::new(
+            &task.name,
+            &task.destination,
+            &task.state_dir,
+            task.endpoint,
+        )?;
+        Ok(Worker {
+            courier: Courier::new(settings, saved, seed),
+            desk,
+            sink: Rc::new(sink),
+            state,
+            parcels: Parcels::new(),
+            under_way: JoinSet::new(),
+            saved_version: None,
+            sources: Vec::new(),
+            tend_at: Mono(0),
+            bytes: 0,
+            since: clock::stamp(),
+            at_end: false,
+            task,
+        })
+    }
+
+    async fn drive(mut self) -> anyhow::Result<()> {
+        while !self.task.shared.stop.load(Ordering::Relaxed) {
+            let now = clock::mono();
+            self.tend(now).await;
+            self.look()?;
+            let progressed = self.read(now)?;
+            self.commit()?;
+            self.send(now);
+            self.report(now);
+            let pause = if progressed {
+                Duration::ZERO
+            } else {
+                LOOK_EVERY
+            };
+            self.wait(pause).await;
+        }
+        let end = tokio::time::Instant::now() + END_PATIENCE;
+        while !self.under_way.is_empty() && tokio::time::Instant::now() < end {
+            self.wait(LOOK_EVERY).await;
+        }
+        self.commit()?;
+        self.report(clock::mono());
+        Ok(())
+    }
+
+    async fn tend(&mut self, now: Mono) {
+        if now < self.tend_at {
+            return;
+        }
+        self.tend_at = now.plus_ns(TEND_EVERY_NS);
+        self.sink.tend().await;
+        let holds = self.task.destination.on_battery == Some(OnBattery::Hold);
+        self.courier
+            .pause(holds && power::is_on_battery() == Some(true));
+        self.sources = vec![Source::Recorder];
+        let sides = side_trails(&self.task.state_dir).trails.into_iter();
+        self.sources.extend(sides.map(|it| Source::Side(it.name)));
+    }
+
+    fn look(&mut self) -> anyhow::Result<()> {
+        for source in &self.sources {
+            if let Some(newest) = trail::newest(&trail_dir(&self.task.state_dir, source))? {
+                self.courier.head(source, newest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the courier wants; whether there may be more.
+    fn read(&mut self, now: Mono) -> anyhow::Result<bool> {
+        let mut progressed = false;
+        let wants = self.courier.wants(now);
+        self.at_end = true;
+        for want in wants {
+            match want {
+                Want::Again(id, plan) => match self.desk.read_again(&plan)? {
+                    Some(cut) => {
+                        self.courier.rebuilt(id, &cut);
+                        self.hold(id, &plan.source, &cut);
+                    }
+                    None => self.courier.dissolve(id),
+                },
+                Want::Stretch(stretch) => {
+                    let read = self.desk.read(&stretch, now)?;
+                    progressed |= !matches!(read, Read::Nothing);
+                    match read {
+                        Read::Cut(cut) => {
+                            let id = self.courier.cut(stretch.id, &cut);
+                            self.hold(id, &stretch.source, &cut);
+                        }
+                        Read::Missing(missing) => self.courier.missing(stretch.id, &missing),
+                        Read::Finished => self.courier.finished(stretch.id),
+                        Read::StartOver(endpoint) => {
+                            self.courier.start_over(&stretch.source, endpoint);
+                        }
+                        Read::Nothing if self.desk.is_waiting(stretch.id) => self.at_end = false,
+                        Read::Nothing => {}
+                    }
+                }
+            }
+        }
+        self.at_end &= !progressed;
+        let courier = &self.courier;
+        self.desk.keep(|id| courier.has_stretch(id));
+        self.parcels.retain(|id, _| courier.holds(*id));
+        Ok(progressed)
+    }
+
+    fn hold(&mut self, id: PlanId, source: &Source, cut: &ship::Cut) {
+        let parcel = self.desk.parcel(source, cut);
+        let sequences = cut.items.iter().map(|it| it.id.sequence).collect();
+        self.parcels.insert(id, (Rc::new(parcel), sequences));
+    }
+
+    /// First what is declared, then the state; only what is in it may be sent.
+    fn commit(&mut self) -> anyhow::Result<()> {
+        let notices = self.courier.take_notices();
+        let declared = self.task.own.declare(notices);
+        declared.context("the shipper's own trail cannot be written")?;
+        let version = self.courier.version();
+        if self.saved_version != Some(version) {
+            let saved = self.state.save(&self.courier.saved());
+            saved.context("the state cannot be written")?;
+            self.saved_version = Some(version);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, now: Mono) {
+        for id in self.courier.to_send(now) {
+            let Some((parcel, _)) = self.parcels.get(&id) else {
+                continue;
+            };
+            let (sink, parcel) = (Rc::clone(&self.sink), Rc::clone(parcel));
+            self.under_way
+                .spawn_local(async move { (id, sink.deliver(&parcel).await) });
+            self.courier.sent(id);
+        }
+    }
+
+    async fn wait(&mut self, pause: Duration) {
+        let answered = if self.under_way.is_empty() {
+            tokio::time::sleep(pause).await;
+            None
+        } else {
+            let answer = tokio::time::timeout(pause, self.under_way.join_next());
+            answer.await.ok().flatten()
+        };
+        if let Some(Ok((id, answer))) = answered {
+            self.take_answer(id, answer);
+        }
+        while let Some(Ok((id, answer))) = self.under_way.try_join_next() {
+            self.take_answer(id, answer);
+        }
+    }
+
+    fn take_answer(&mut self, id: PlanId, answer: Answer) {
+        let Some((parcel, sequences)) = self.parcels.get(&id) else {
+            return;
+        };
+        let answer = with_too_long(answer, &parcel.too_long);
+        let length = parcel.body.len() as u64;
+        let batches = self.courier.counts().batches;
+        let gave_up = self.courier.answer(id, answer, sequences, clock::mono());
+        if self.courier.counts().batches > batches {
+            self.bytes += length;
+        }
+        if gave_up && let Err(error) = self.set_aside(id) {
+            eprintln!("conntrail-ship: {}: {error:#}", self.task.name);
+        }
+        if !self.courier.holds(id) {
+            self.parcels.remove(&id);
+        }
+    }
+
+    /// What the destination refuses is kept, the latest of it, for people to look at.
+    fn set_aside(&self, id: PlanId) -> anyhow::Result<()> {
+        let Some((parcel, _)) = self.parcels.get(&id) else {
+            return Ok(());
+        };
+        let ship = self.task.state_dir.join(own::NAME);
+        let folder = ship.join("refused").join(&self.task.name);
+        fs::create_dir_all(&folder)?;
+        make_room(&folder)?;
+        let path = folder.join(parcel.id.to_string());
+        fs::write(&path, &parcel.body).with_context(|| path.display().to_string())
+    }
+
+    fn report(&mut self, now: Mono) {
+        let counts = self.courier.counts();
+        let (state, problem) = self.courier.state();
+        let left_out = counts.left_out;
+        let report = Report {
+            kind: self.task.destination.kind().map_or("", Kind::name),
+            unknown: counts.unknown,
+            delivery: Delivery {
+                destination: self.task.name.clone(),
+                guarantee: match self.sink.guarantee() {
+                    Guarantee::Deduplicated => DeliveryGuarantee::Deduplicated,
+                    Guarantee::Acknowledged => DeliveryGuarantee::Acknowledged,
+                    Guarantee::Unacknowledged => DeliveryGuarantee::Unacknowledged,
+                },
+                state,
+                since: self.since,
+                records: counts.records,
+                batches: counts.batches,
+                bytes: self.bytes,
+                retries: counts.retries,
+                left_out: DeliveryLeftOut {
+                    opens: left_out.opens,
+                    filtered: left_out.filtered,
+                    dropped: left_out.dropped,
+                    refused: left_out.refused,
+                    missing: left_out.missing,
+                },
+                lag_records: self.courier.lag_records(),
+                lag_ns: None,
+                problem: problem.map(str::to_owned),
+            },
+        };
+        put(&self.task.shared.report, Some(report));
+        let may_read = self.courier.poll_timeout().is_none_or(|at| at <= now);
+        let is_done = may_read && self.at_end && self.courier.is_idle();
+        self.task.shared.done.store(is_done, Ordering::Relaxed);
+    }
+}
+
+impl Report {
+    fn failed(name: &str, kind: &'static str, problem: String) -> Report {
+        Report {
+            kind,
+            unknown: 0,
+            delivery: Delivery {
+                destination: name.to_owned(),
+                guarantee: DeliveryGuarantee::Unacknowledged,
+                state: DeliveryState::Misconfigured,
+                since: clock::stamp(),
+                records: 0,
+                batches: 0,
+                bytes: 0,
+                retries: 0,
+                left_out: DeliveryLeftOut::default(),
+                lag_records: None,
+                lag_ns: None,
+                problem: Some(problem),
+            },
+        }
+    }
+
+    pub(crate) fn notice(&self) -> NoticeKind {
+        NoticeKind::Delivery(Box::new(self.delivery.clone()))
+    }
+
+    pub(crate) fn status(&self) -> DestinationStatus {
+        let delivery = &self.delivery;
+        let left_out = delivery.left_out;
+        DestinationStatus {
+            kind: self.kind.to_owned(),
+            guarantee: delivery.guarantee.name().to_owned(),
+            state: delivery.state.name().to_owned(),
+            problem: delivery.problem.clone(),
+            records: delivery.records,
+            batches: delivery.batches,
+            bytes: delivery.bytes,
+            retries: delivery.retries,
+            left_out: BTreeMap::from([
+                ("opens".to_owned(), left_out.opens),
+                ("filtered".to_owned(), left_out.filtered),
+                ("dropped".to_owned(), left_out.dropped),
+                ("refused".to_owned(), left_out.refused),
+                ("missing".to_owned(), left_out.missing),
+            ]),
+            unknown: self.unknown,
+            lag_records: delivery.lag_records,
+        }
+    }
+}
+
+/// What is refused before it is sent is refused.
+fn with_too_long(answer: Answer, too_long: &[usize]) -> Answer {
+    let reason = "it is longer than this destination takes".to_owned();
+    match answer {
+        Answer::Accepted if !too_long.is_empty() => {
+            let items = too_long.iter().map(|index| (*index, reason.clone()));
+            Answer::RefusedItems(items.collect())
+        }
+        other => other,
+    }
+}
+
+/// Files of refused records of one destination at most.
+const REFUSED_FILES_MAX: usize = 100;
+
+fn make_room(folder: &Path) -> anyhow::Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        files.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    files.sort();
+    let surplus = (files.len() + 1).saturating_sub(REFUSED_FILES_MAX);
+    for (_, path) in files.iter().take(surplus) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+fn settings(task: &Task, guarantee: Guarantee) -> Settings {
+    let destination = &task.destination;
+    let records_max = u64::from(destination.batch_records_max.unwrap_or(200));
+    Settings {
+        destination: task.name.clone(),
+        guarantee,
+        in_flight_max: destination.in_flight_max.unwrap_or(4) as usize,
+        jump_records: (4 * records_max).max(1_000),
+        retry_min_ns: destination.retry_min_ms.unwrap_or(500) * 1_000_000,
+        retry_max_ns: destination.retry_max_ms.unwrap_or(60_000) * 1_000_000,
+        own: Some(Source::Side(own::NAME.into())),
+    }
+}
+
+pub(crate) fn put<T>(place: &Mutex<T>, value: T) {
+    *place.lock().unwrap_or_else(PoisonError::into_inner) = value;
+}
