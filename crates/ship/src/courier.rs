@@ -475,8 +475,11 @@ impl Courier {
     }
 
     fn wants_again(&self) -> Vec<Want> {
-        let held = self.plans.values().filter(|it| it.state.cut.is_some());
-        let room = self.settings.in_flight_max.saturating_sub(held.count());
+        let held = |it: &&Plan| it.state.cut.is_some() && it.state.refused_at.is_none();
+        let held = self.plans.values().filter(held).count();
+        // Halves of what was refused must always find their turn: one of them that is accepted
+        // shows that the fault is in the others.
+        let room = self.settings.in_flight_max.saturating_sub(held).max(1);
         let bare = self.plans.iter().filter(|(_, it)| it.state.cut.is_none());
         bare.take(room)
             .map(|(id, plan)| Want::Again(*id, plan.clone()))

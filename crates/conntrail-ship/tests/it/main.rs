@@ -13,6 +13,7 @@ mod contract_elastic;
 mod contract_hec;
 mod contract_otlp;
 mod contract_trouble;
+mod ends;
 mod nats;
 mod parcels;
 mod proxy;

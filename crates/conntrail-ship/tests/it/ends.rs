@@ -1,0 +1,257 @@
+//! From a trail that is being written to files, with the program killed again and again.
+
+use record::{Device, EndpointId, Notice, NoticeKind, Record, RecordId, UndeliveredCause, sample};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use trail::{Item, TrailReader, TrailWriter, WriterOptions, segments_dir};
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let place = Place {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir_all(place.lake()).unwrap();
+        place
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    fn lake(&self) -> PathBuf {
+        self.folder.path().join("lake")
+    }
+
+    fn configure(&self, more: &str) -> PathBuf {
+        let path = self.folder.path().join("ship.toml");
+        let lake = self.lake();
+        let text = format!(
+            "{more}\n[destination.lake]\nformat = \"flat\"\nbatch_records_max = 50\n\
+             batch_age_max_ms = 50\nretry_max_ms = 500\nfilter.opens = true\n\
+             [destination.lake.file]\nfolder = {lake:?}\n"
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn writer(&self) -> TrailWriter {
+        let device = Device {
+            endpoint: EndpointId([9; 16]),
+            ..sample::device()
+        };
+        let mut options = WriterOptions::new(device, 64 << 20);
+        options.segment_bytes = 64 << 10;
+        let mut writer = TrailWriter::open(&self.state(), options, host::clock::stamp()).unwrap();
+        let previous = writer.previous();
+        let kind = NoticeKind::RecorderStarted { previous };
+        let at = host::clock::stamp();
+        writer.append(&Record::Notice(Notice { at, kind }), at.mono);
+        writer
+    }
+
+    fn command(&self, what: &str, config: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conntrail-ship"));
+        command.arg(what).arg("--config").arg(config);
+        command.arg("--state-dir").arg(self.state());
+        command.stderr(Stdio::null());
+        command
+    }
+
+    fn once(&self, config: &Path) -> bool {
+        let mut command = self.command("once", config);
+        let status = command.args(["--timeout-s", "60"]).status().unwrap();
+        status.success()
+    }
+
+    /// Rows of the recorder's trail by their id, and how often each is there.
+    fn rows(&self) -> BTreeMap<RecordId, u64> {
+        let mut rows = BTreeMap::new();
+        for entry in fs::read_dir(self.lake()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|it| it == "marks") {
+                continue;
+            }
+            for line in fs::read_to_string(&path).unwrap().lines() {
+                let row: Value = serde_json::from_str(line).unwrap_or(Value::Null);
+                let number = |key: &str| row[key].as_u64();
+                let (Some(epoch), Some(sequence)) = (number("epoch"), number("sequence")) else {
+                    continue;
+                };
+                if row["source"] == "" {
+                    *rows.entry(RecordId { epoch, sequence }).or_default() += 1;
+                }
+            }
+        }
+        rows
+    }
+
+    fn ids(&self) -> BTreeSet<RecordId> {
+        let mut reader = TrailReader::open(&segments_dir(&self.state())).unwrap();
+        let mut ids = BTreeSet::new();
+        while let Some(item) = reader.next_item().unwrap() {
+            if let Item::Record { id, .. } = item {
+                ids.insert(id);
+            }
+        }
+        ids
+    }
+
+    fn declared(&self) -> Vec<record::Undelivered> {
+        let own = self.state().join("ship");
+        let mut reader = TrailReader::open(&segments_dir(&own)).unwrap();
+        let mut declared = Vec::new();
+        while let Some(item) = reader.next_item().unwrap() {
+            if let Item::Record {
+                record: Record::Notice(notice),
+                ..
+            } = item
+                && let NoticeKind::Undelivered(it) = notice.kind
+            {
+                declared.push(it);
+            }
+        }
+        declared
+    }
+}
+
+fn write(writer: &mut TrailWriter, seed: u64, count: usize) {
+    for record in sample::records(seed, count) {
+        writer.append(&record, host::clock::mono()).unwrap();
+    }
+    let _ = writer.flush(host::clock::stamp()).unwrap();
+}
+
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn however_often_the_shipper_is_killed_every_record_arrives() {
+    let place = Place::new();
+    let config = place.configure("");
+    for life in 0..3 {
+        let mut writer = place.writer();
+        for part in 0..5 {
+            let child = place.command("run", &config).spawn().unwrap();
+            write(&mut writer, 10 * life + part, 400);
+            thread::sleep(Duration::from_millis(80 + 70 * part));
+            kill(child);
+        }
+    }
+    assert!(place.once(&config), "not all was delivered");
+    let rows = place.rows();
+    let ids = place.ids();
+    assert!(ids.len() > 6_000);
+    assert_eq!(rows.keys().copied().collect::<BTreeSet<_>>(), ids);
+    assert_eq!(place.declared(), []);
+}
+
+#[test]
+fn what_the_trail_lost_before_it_was_sent_is_declared() {
+    let place = Place::new();
+    let config = place.configure("");
+    let mut writer = place.writer();
+    (0..10).for_each(|seed| write(&mut writer, seed, 1_000));
+    drop(writer);
+    let mut segments: Vec<PathBuf> = fs::read_dir(segments_dir(&place.state()))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == "trail"))
+        .collect();
+    segments.sort();
+    assert!(segments.len() > 3, "{segments:?}");
+    let all = place.ids();
+    fs::remove_file(&segments[1]).unwrap();
+    let mut bytes = fs::read(&segments[2]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(&segments[2], bytes).unwrap();
+    assert!(place.once(&config));
+    let rows = place.rows();
+    let declared = place.declared();
+    let is_declared = |id: &RecordId| {
+        declared.iter().any(|it| {
+            it.epoch == id.epoch && (it.first_sequence..=it.last_sequence).contains(&id.sequence)
+        })
+    };
+    for id in &all {
+        assert!(
+            rows.contains_key(id) != is_declared(id),
+            "{id:?} is nowhere, or both: {declared:?}"
+        );
+    }
+    let causes: BTreeSet<UndeliveredCause> = declared.iter().map(|it| it.cause).collect();
+    let expected = [UndeliveredCause::Gone, UndeliveredCause::Damaged];
+    assert_eq!(causes, BTreeSet::from(expected));
+    let told: u64 = declared.iter().map(|it| it.records.unwrap()).sum();
+    assert_eq!(told as usize, all.len() - rows.len());
+}
+
+#[test]
+fn a_shipper_says_how_it_goes_and_serves_figures() {
+    let place = Place::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let config = place.configure(&format!("metrics_listen = \"{address}\"\n"));
+    let mut writer = place.writer();
+    write(&mut writer, 1, 500);
+    let child = place.command("run", &config).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    let text = loop {
+        assert!(Instant::now() < end, "no figures");
+        thread::sleep(Duration::from_millis(200));
+        let text = get(&address.to_string()).unwrap_or_default();
+        if text.contains("lag_records{destination=\"lake\"} 0") {
+            break text;
+        }
+    };
+    kill(child);
+    let expected = "conntrail_ship_up{destination=\"lake\"} 1";
+    assert!(text.contains(expected), "{text}");
+    let status = conntrail_ship::status::read(&place.state()).unwrap();
+    let lake = &status.destinations["lake"];
+    assert_eq!(
+        (lake.kind.as_str(), lake.state.as_str()),
+        ("file", "delivering")
+    );
+    assert!(lake.records >= 500);
+}
+
+fn get(address: &str) -> Option<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+#[test]
+fn a_wrong_configuration_is_named_and_nothing_is_tried() {
+    let place = Place::new();
+    let config = place.configure("ledger_intervall_s = 3\n");
+    let output = place
+        .command("check", &config)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("did you mean \"ledger_interval_s\"?"),
+        "{text}"
+    );
+    assert!(!place.state().exists());
+}
