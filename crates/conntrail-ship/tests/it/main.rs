@@ -19,3 +19,4 @@ mod parcels;
 mod proxy;
 mod server;
 mod support;
+mod syslog;

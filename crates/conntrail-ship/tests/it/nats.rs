@@ -393,7 +393,7 @@ fn over_tls_only_who_has_a_certificate_gets_in_and_only_who_is_trusted_gets_reco
     let nats = Nats::start_with(NatsOptions {
         tls: Some(&certificates),
         verifies_clients: true,
-        configuration: "",
+        ..NatsOptions::default()
     });
     let known = config::Tls {
         certificate_file: Some(certificates.client_certificate()),

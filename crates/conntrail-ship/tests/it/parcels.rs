@@ -98,16 +98,16 @@ pub(crate) async fn until_accepted(sink: &impl Sink, parcel: &Parcel) -> usize {
 
 /// The reason of an answer that says that something must be mended.
 pub(crate) fn misconfigured(answer: Answer) -> String {
-    match answer {
-        Answer::Misconfigured { reason } => reason,
-        answer => panic!("{answer:?}"),
-    }
+    let Answer::Misconfigured { reason } = answer else {
+        panic!("{answer:?}");
+    };
+    reason
 }
 
 /// The reason of an answer that asks for the same again.
 pub(crate) fn again(answer: Answer) -> String {
-    match answer {
-        Answer::Again { reason, .. } => reason,
-        answer => panic!("{answer:?}"),
-    }
+    let Answer::Again { reason, .. } = answer else {
+        panic!("{answer:?}");
+    };
+    reason
 }
