@@ -5,6 +5,8 @@ pub mod file;
 mod hec;
 pub mod jetstream;
 mod otlp;
+pub mod s3;
+pub mod syslog;
 
 pub use elastic::Elastic;
 pub use hec::Hec;

@@ -10,6 +10,7 @@ mod ocsf11;
 mod otel;
 mod otlp;
 mod otlp_json;
+pub mod parquet;
 mod uid;
 
 pub use encoder::{Encoder, EncoderError, EncoderSettings};

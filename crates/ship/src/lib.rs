@@ -25,5 +25,5 @@ pub use answer::{Answer, Guarantee};
 pub use batch::{Batch, BatchId, Item, LeftOut, Manifest};
 pub use cutter::{Cut, Cutter, Found, FoundMissing, FoundRecord, Limits, Taken};
 pub use format::{
-    Compression, Encoder, EncoderError, EncoderSettings, Format, Framing, Parcel, native,
+    Compression, Encoder, EncoderError, EncoderSettings, Format, Framing, Parcel, native, parquet,
 };

@@ -12,6 +12,8 @@
 mod folder;
 mod standard_output;
 
+pub(crate) use folder::extension;
+
 use folder::Folder;
 use ship::{Answer, Compression, Format, Guarantee, Parcel, config};
 use standard_output::StandardOutput;
@@ -61,7 +63,7 @@ impl FileSink {
                 destination,
                 path,
                 config,
-                folder::extension(format, compression),
+                extension(format, compression),
                 format == Format::Parquet,
             )))),
             None => Place::StandardOutput(RefCell::new(StandardOutput::open()?)),

@@ -17,6 +17,7 @@ mod ends;
 mod nats;
 mod parcels;
 mod proxy;
+mod s3;
 mod server;
 mod support;
 mod syslog;

@@ -34,6 +34,7 @@ pub(crate) fn with_body(number: u64, body: Vec<u8>) -> Parcel {
         compression: Compression::None,
         records: 1,
         ends: Vec::new(),
+        too_long: Vec::new(),
         body,
     }
 }

@@ -5,6 +5,7 @@ use super::framing::{Ends, Framed};
 use super::native;
 use super::otlp::Otlp;
 use super::otlp_json::OtlpJson;
+use super::parquet::Parquet;
 use super::{Compression, Format, Framing, Parcel};
 use crate::Batch;
 use record::codec;
@@ -16,7 +17,8 @@ pub struct EncoderSettings {
     pub format: Format,
     /// How records stand beside each other.
     pub framing: Framing,
-    /// How bytes are made smaller. In [`Format::Native`] that happens inside, and the parcel says
+    /// How bytes are made smaller. In [`Format::Native`] and [`Format::Parquet`] that happens
+    /// inside, and the parcel says
     /// [`Compression::None`]: a destination takes it as it is.
     pub compression: Compression,
     /// How much work goes into that; the default is what was measured to be worth it.
@@ -53,9 +55,6 @@ pub enum EncoderError {
         /// The highest there is.
         most: i32,
     },
-    /// It is written in another way.
-    #[error("the format Parquet is of files and objects only; choose another for this destination")]
-    Parquet,
 }
 
 /// Encodes the batches of one destination, with memory that is used again.
@@ -72,6 +71,7 @@ enum Words {
     Otlp(Box<Otlp>),
     OtlpJson(Box<OtlpJson>),
     Lines(Box<Framed>),
+    Parquet(Box<Parquet>),
 }
 
 impl Encoder {
@@ -91,7 +91,9 @@ impl Encoder {
                 let framed = framed.expect("these formats are of lines");
                 return Encoder::with(settings, Words::Lines(Box::new(framed)));
             }
-            Format::Parquet => return Err(EncoderError::Parquet),
+            Format::Parquet => {
+                Words::Parquet(Box::new(Parquet::new(settings.compression, settings.level)))
+            }
         };
         match settings.framing {
             Framing::Plain => Encoder::with(settings, words),
@@ -133,6 +135,10 @@ impl Encoder {
                 ends = framed.encode(batch, &mut self.plain);
                 self.compressor.compress(&self.plain)
             }
+            Words::Parquet(parquet) => {
+                compression = Compression::None;
+                parquet.encode(batch)
+            }
         };
         Parcel {
             id: batch.manifest.id.clone(),
@@ -152,7 +158,11 @@ fn check_compression(settings: &EncoderSettings) -> Result<(), EncoderError> {
         (_, Compression::None) => return Ok(()),
         (Framing::Syslog { .. }, _) => "none",
         (Framing::Bulk | Framing::Collector { .. }, Compression::Zstd) => "gzip or none",
-        (Framing::Plain, Compression::Gzip) if settings.format == Format::Native => "zstd or none",
+        (Framing::Plain, Compression::Gzip)
+            if matches!(settings.format, Format::Native | Format::Parquet) =>
+        {
+            "zstd or none"
+        }
         (Framing::Plain | Framing::Bulk | Framing::Collector { .. }, _) => return Ok(()),
     };
     Err(EncoderError::Compression {

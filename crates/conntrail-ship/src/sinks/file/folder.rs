@@ -3,7 +3,7 @@
 mod marks;
 mod names;
 
-pub(super) use names::extension;
+pub(crate) use names::extension;
 
 use super::{Deleted, Trouble, doing, sync_folder};
 use marks::Marks;

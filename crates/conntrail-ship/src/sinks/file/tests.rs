@@ -26,6 +26,7 @@ fn parcel(number: u64, body: &str) -> Parcel {
         compression: Compression::None,
         records: 1,
         ends: Vec::new(),
+        too_long: Vec::new(),
         body: body.as_bytes().to_vec(),
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Names {
 }
 
 /// What names of files in this format end with.
-pub(in super::super) fn extension(format: Format, compression: Compression) -> String {
+pub(crate) fn extension(format: Format, compression: Compression) -> String {
     let words = match format {
         Format::Native => ".batches",
         Format::OtlpProtobuf => ".otlp",
