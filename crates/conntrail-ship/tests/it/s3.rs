@@ -174,16 +174,10 @@ fn every_record_is_there_once_when_the_store_is_killed_and_restarted() {
 
 #[test]
 #[ignore = "needs s3: starts a SeaweedFS"]
-fn a_wrong_key_secret_or_bucket_is_said_with_what_to_do() {
+fn a_wrong_key_or_secret_is_said_with_what_to_do() {
     let place = Place::new();
     run(async {
         let known = place.known();
-        let bucket = config::S3 {
-            bucket: "pond".to_owned(),
-            ..known.clone()
-        };
-        let reason = misconfigured(sink(&bucket).deliver(&parcel(0)).await);
-        assert!(reason.contains("make the bucket pond"), "{reason}");
         for (id, secret, words) in [
             ("AKIANOBODY", "not so secret", "first line of"),
             (Seaweed::ACCESS_KEY, "not so secret", "second line of"),
