@@ -109,6 +109,7 @@ impl Client {
         let client = self.client()?;
         let mut hidden = request.hidden;
         hidden.extend(self.proxy.as_ref().and_then(password_of));
+        let bytes = request.body.len();
         let sending = client
             .post(request.url)
             .headers(request.headers)
@@ -116,7 +117,7 @@ impl Client {
             .send();
         match sending.await {
             Ok(response) => Reply::read(response, hidden, SystemTime::now()).await,
-            Err(error) => Err(Failure::of(error)),
+            Err(error) => Err(Failure::of_body(error, bytes)),
         }
     }
 

@@ -5,6 +5,12 @@ use ship::Answer;
 use std::error::Error;
 use std::io;
 
+/// No server worth the name refuses a body of this length, in bytes.
+const LONG_BODY_BYTES: usize = 1 << 20;
+
+/// In the library's words: the body was not sent to its end.
+const BODY_WRITE: &str = "error writing a body to connection";
+
 /// How far a request got that has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -14,6 +20,8 @@ pub enum Stage {
     Connecting,
     /// There was a server, and one of us did not trust the other; nothing can have arrived.
     Trust,
+    /// The connection broke while a long body was being sent, so it cannot have arrived.
+    Cut,
     /// It may have arrived.
     Sent,
 }
@@ -34,6 +42,24 @@ impl Failure {
             stage: Stage::Settings,
             reason,
         }
+    }
+
+    /// What the library says about a request with a body of so many bytes.
+    ///
+    /// A server that takes no body of this length says so at once and closes, while we are still
+    /// sending; what it said is then lost on the way to us. A long body is cut on the suspicion,
+    /// which costs nothing, and so nobody sends it in vain for ever.
+    pub(super) fn of_body(error: reqwest::Error, bytes: usize) -> Failure {
+        let mut failure = Failure::of(error);
+        if bytes > LONG_BODY_BYTES && failure.reason.contains(BODY_WRITE) {
+            failure.stage = Stage::Cut;
+            failure.reason = format!(
+                "the connection broke while {bytes} bytes were being sent; the server may not take \
+                 as many: {}",
+                failure.reason
+            );
+        }
+        failure
     }
 
     /// What the library says.
@@ -73,6 +99,7 @@ impl Failure {
         let Failure { stage, reason } = self;
         match stage {
             Stage::Settings | Stage::Trust => Answer::Misconfigured { reason },
+            Stage::Cut => Answer::TooLarge { reason },
             Stage::Connecting | Stage::Sent => Answer::Again {
                 after: None,
                 reason,

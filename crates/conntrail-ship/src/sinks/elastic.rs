@@ -16,6 +16,9 @@ use serde::Deserialize;
 use ship::config::{self, Destination};
 use ship::{Answer, Compression, Guarantee, Parcel};
 
+/// A data stream under Elastic's own template for logs.
+const INDEX: &str = "logs-conntrail.connections-default";
+
 /// What of the answer we want to have; the whole repeats each id.
 const FILTER: &str =
     "errors,items.*.status,items.*.failure_store,items.*.error.type,items.*.error.reason";
@@ -47,7 +50,8 @@ impl Elastic {
         settings: &config::Elastic,
     ) -> Result<Elastic, SettingError> {
         let base = http::parse_url("elastic.url", &settings.url)?;
-        let mut url = http::join(&base, "_bulk");
+        let index = settings.index.as_deref().unwrap_or(INDEX);
+        let mut url = http::join(&base, &format!("{}/_bulk", parse_index(index)?));
         url.query_pairs_mut().append_pair("filter_path", FILTER);
         let elastic = Elastic {
             client: Client::new(destination)?,
@@ -134,6 +138,21 @@ impl Sink for Elastic {
             Err(failure) => failure.answer(),
         }
     }
+}
+
+/// The name of an index or data stream, which is part of a path.
+fn parse_index(name: &str) -> Result<&str, SettingError> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    if name.is_empty() || name.starts_with(['-', '_', '.']) || !name.chars().all(allowed) {
+        return Err(SettingError {
+            setting: "elastic.index",
+            detail: format!(
+                "\"{name}\" is no name of an index: small letters, digits, and after the first \
+                 also - _ and ."
+            ),
+        });
+    }
+    Ok(name)
 }
 
 fn who(settings: &config::Elastic) -> Result<Who, SettingError> {

@@ -266,7 +266,9 @@ impl Hec {
             Stage::Sent if !self.acknowledge => Answer::Unknown {
                 reason: failure.reason,
             },
-            Stage::Sent | Stage::Settings | Stage::Connecting | Stage::Trust => failure.answer(),
+            Stage::Sent | Stage::Cut | Stage::Settings | Stage::Connecting | Stage::Trust => {
+                failure.answer()
+            }
         }
     }
 }

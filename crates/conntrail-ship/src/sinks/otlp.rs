@@ -7,6 +7,7 @@ use reqwest::Url;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ship::config::{self, Destination};
 use ship::{Answer, Compression, Format, Guarantee, Parcel};
+use std::cell::Cell;
 
 mod answer;
 
@@ -19,7 +20,14 @@ pub struct Otlp {
     client: Client,
     url: Url,
     headers: Option<SecretFile>,
+    /// Whether the collector is known to take zstd.
+    takes_zstd: Cell<bool>,
 }
+
+/// Requests without a record, as zstd. The first has an empty block before its last, without which
+/// these bytes were also valid protobuf, and a collector that does not know zstd would take them.
+const EMPTY_PROTOBUF_ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x20\x00\x00\x00\x00\x01\x00\x00";
+const EMPTY_JSON_ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x20\x02\x11\x00\x00{}";
 
 impl Otlp {
     /// A sink that has not connected yet.
@@ -34,6 +42,7 @@ impl Otlp {
             client: Client::new(destination)?,
             headers: headers.map(|path| SecretFile::new("otlp.headers_file", path)),
             url,
+            takes_zstd: Cell::new(false),
         };
         if otlp.headers.is_some() && http::in_the_clear(&otlp.url) {
             let text = "otlp.url: headers are sent in the clear; use https://";
@@ -50,7 +59,28 @@ impl Otlp {
         self.client.take_warnings()
     }
 
-    fn request(&self, parcel: &Parcel) -> Result<Request, Failure> {
+    async fn send(&self, parcel: &Parcel, body: Vec<u8>) -> Result<Reply, Answer> {
+        let request = self.request(parcel, body).map_err(Failure::answer)?;
+        self.client.post(request).await.map_err(Failure::answer)
+    }
+
+    /// A collector that does not know zstd may say 415, or take the bytes for a broken body and say
+    /// 400, and then no record is at fault. So it is asked, once, with a request that has none.
+    async fn knows_zstd(&self, parcel: &Parcel) -> Result<bool, Answer> {
+        let empty = if parcel.format == Format::OtlpJson {
+            EMPTY_JSON_ZSTD
+        } else {
+            EMPTY_PROTOBUF_ZSTD
+        };
+        let reply = self.send(parcel, empty.to_vec()).await?;
+        match reply.status {
+            200 => Ok(answer::export_response(&reply.content_type, &reply.body).is_some()),
+            400 => Ok(false),
+            _ => Err(self.answer(&reply, parcel)),
+        }
+    }
+
+    fn request(&self, parcel: &Parcel, body: Vec<u8>) -> Result<Request, Failure> {
         let mut headers = HeaderMap::new();
         let mut hidden = Vec::new();
         if let Some(file) = &self.headers {
@@ -70,7 +100,7 @@ impl Otlp {
         Ok(Request {
             url: self.url.clone(),
             headers,
-            body: parcel.body.clone(),
+            body,
             hidden,
         })
     }
@@ -79,9 +109,6 @@ impl Otlp {
         match reply.status {
             200 => self.success(reply, parcel),
             415 => unsupported(reply, parcel.compression),
-            400 if parcel.compression == Compression::Zstd && speaks_of_encoding(reply) => {
-                unsupported(reply, parcel.compression)
-            }
             404 | 405 => Answer::Misconfigured {
                 reason: format!(
                     "{}; the path of otlp.url is usually /v1/logs",
@@ -127,14 +154,28 @@ impl Sink for Otlp {
     }
 
     async fn deliver(&self, parcel: &Parcel) -> Answer {
-        let request = match self.request(parcel) {
-            Ok(request) => request,
-            Err(failure) => return failure.answer(),
+        let reply = match self.send(parcel, parcel.body.clone()).await {
+            Ok(reply) => reply,
+            Err(answer) => return answer,
         };
-        match self.client.post(request).await {
-            Ok(reply) => self.answer(&reply, parcel),
-            Err(failure) => failure.answer(),
+        let answer = self.answer(&reply, parcel);
+        if parcel.compression != Compression::Zstd || self.takes_zstd.get() {
+            return answer;
         }
+        match answer {
+            Answer::Accepted | Answer::RefusedSome { .. } => self.takes_zstd.set(true),
+            Answer::Refused { .. } => match self.knows_zstd(parcel).await {
+                Ok(true) => self.takes_zstd.set(true),
+                Ok(false) => return unsupported(&reply, parcel.compression),
+                Err(answer) => return answer,
+            },
+            Answer::RefusedItems(_)
+            | Answer::TooLarge { .. }
+            | Answer::Again { .. }
+            | Answer::Misconfigured { .. }
+            | Answer::Unknown { .. } => {}
+        }
+        answer
     }
 }
 
@@ -177,19 +218,6 @@ fn unsupported(reply: &Reply, compression: Compression) -> Answer {
     Answer::Misconfigured {
         reason: format!("{}; {advice}", reply.told(&words(reply))),
     }
-}
-
-/// Some say 400 where they mean 415.
-fn speaks_of_encoding(reply: &Reply) -> bool {
-    let words = words(reply).to_ascii_lowercase();
-    [
-        "content-encoding",
-        "content encoding",
-        "compression",
-        "zstd",
-    ]
-    .iter()
-    .any(|word| words.contains(word))
 }
 
 /// What the collector says about an error: a `Status`, or any text.

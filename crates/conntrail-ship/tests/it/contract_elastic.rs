@@ -51,6 +51,7 @@ fn a_record_that_is_created_or_there_already_is_delivered() {
     let files = Files::new();
     let settings = config::Elastic {
         api_key_file: Some(files.write("key", "hunter2==\n")),
+        index: Some("logs-x".to_owned()),
         ..settings(server.url("/behind/a/prefix/"))
     };
     let sink = Elastic::new(&destination(), &settings).unwrap();
@@ -62,7 +63,7 @@ fn a_record_that_is_created_or_there_already_is_delivered() {
     assert!(
         request
             .target
-            .starts_with("/behind/a/prefix/_bulk?filter_path=errors")
+            .starts_with("/behind/a/prefix/logs-x/_bulk?filter_path=errors")
     );
     assert_eq!(request.header("content-type"), "application/x-ndjson");
     assert_eq!(request.header("content-encoding"), "gzip");

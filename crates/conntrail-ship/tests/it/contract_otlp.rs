@@ -119,11 +119,37 @@ fn a_collector_that_wants_to_be_left_alone_is_left_alone() {
 
 #[test]
 fn a_collector_that_does_not_take_zstd_is_named_with_the_remedy() {
-    for (status, words) in [(415, ""), (400, "unsupported Content-Encoding: zstd")] {
-        let server = Server::plain(move |_| reply(status, "text/plain", words));
+    for status in [415, 400] {
+        let server = Server::plain(move |_| reply(status, "", b""));
         let parcel = parcel(Format::OtlpProtobuf, Compression::Zstd, 10);
         let reason = misconfigured(deliver(&sink(server.url("/v1/logs")), &parcel));
         assert!(reason.contains("compression = \"gzip\""), "{reason}");
+    }
+}
+
+#[test]
+fn a_collector_that_takes_zstd_is_believed_when_it_refuses_a_record() {
+    for (format, content_type, empty) in [
+        (Format::OtlpProtobuf, PROTOBUF, ""),
+        (Format::OtlpJson, "application/json", "{}"),
+    ] {
+        let server = Server::plain(move |request: &Received| {
+            if request.body.starts_with(b"\x28\xb5\x2f\xfd") {
+                reply(200, content_type, empty)
+            } else {
+                reply(400, "text/plain", "bad record")
+            }
+        });
+        let sink = sink(server.url("/v1/logs"));
+        let parcel = parcel(format, Compression::Zstd, 10);
+        for _ in 0..2 {
+            assert_eq!(
+                refused(deliver(&sink, &parcel)),
+                "400 Bad Request: bad record"
+            );
+        }
+        // The question is asked once.
+        assert_eq!(server.received().len(), 3);
     }
 }
 

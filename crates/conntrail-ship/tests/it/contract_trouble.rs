@@ -101,6 +101,18 @@ fn a_body_without_end_is_not_read_to_its_end() {
 }
 
 #[test]
+fn a_server_that_hangs_up_on_a_long_body_gets_shorter_ones() {
+    let words = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let url = format!("http://{}/v1/logs", Server::shouting(words));
+    let mut long = ten();
+    long.body = vec![7; 32 << 20];
+    for _ in 0..5 {
+        let answer = deliver(&sink(&destination(), url.clone()), &long);
+        assert!(matches!(answer, Answer::TooLarge { .. }), "{answer:?}");
+    }
+}
+
+#[test]
 fn an_interim_answer_is_not_the_answer() {
     let server = Server::plain(|_| {
         let Act::Write(last) = accepting() else {

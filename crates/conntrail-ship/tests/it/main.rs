@@ -1,6 +1,7 @@
-//! The destinations against the real engines, broken in the ways in which they break; and those over
-//! HTTP against servers that behave as their vendors document: contract tests. These show that we
-//! keep to the contract as we read it, not that the product does.
+//! Destinations, against the real engines where they can be had, broken in the ways in which they
+//! break; `contract_…` against servers that behave as vendors document: contract tests, which show
+//! that we keep to the contract as we read it, not that the product does. And the program as a
+//! whole, with real trails.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,6 +18,7 @@ mod ends;
 mod nats;
 mod parcels;
 mod proxy;
+mod rotel;
 mod s3;
 mod server;
 mod support;

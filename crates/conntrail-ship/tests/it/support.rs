@@ -23,6 +23,7 @@ pub(crate) fn parcel(format: Format, compression: Compression, records: usize) -
         compression,
         records,
         ends: Vec::new(),
+        too_long: Vec::new(),
         body: b"these bytes and no others".to_vec(),
     }
 }
