@@ -7,10 +7,12 @@
 
 mod bounded;
 mod desk;
+pub mod fleet;
 pub mod http;
 mod metrics;
 mod own;
 mod power;
+pub mod relay;
 pub mod run;
 pub mod secrets;
 pub mod sinks;

@@ -4,6 +4,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use conntrail_ship::run::{self, Options};
+use conntrail_ship::{fleet, relay};
 use host::paths;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +31,10 @@ enum Command {
     },
     /// Says what is wrong in the configuration, and tries nothing.
     Check(Places),
+    /// Moves batches from a JetStream stream into ClickHouse, until it is told to stop.
+    Relay(relay::Arguments),
+    /// Writes what the fleet's store is made of.
+    Fleet(fleet::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +74,8 @@ fn execute(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Run(places) => run::run(places.options(false, 0)).map(|_| true),
         Command::Once { places, timeout_s } => run::run(places.options(true, timeout_s)),
+        Command::Relay(arguments) => arguments.run().map(|()| true),
+        Command::Fleet(arguments) => arguments.run().map(|()| true),
         Command::Check(places) => {
             let path = places.options(false, 0).config;
             let config = run::read_config(&path)?;

@@ -15,6 +15,7 @@ mod contract_hec;
 mod contract_otlp;
 mod contract_trouble;
 mod ends;
+mod fleet;
 mod nats;
 mod parcels;
 mod proxy;
