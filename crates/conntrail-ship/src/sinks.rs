@@ -12,7 +12,9 @@ pub use elastic::Elastic;
 pub use hec::Hec;
 pub use otlp::Otlp;
 
-use ship::{Answer, Guarantee, Parcel, config};
+use record::EndpointId;
+use ship::config::{self, Kind};
+use ship::{Answer, Guarantee, Parcel};
 
 /// A destination. One that can take several parcels at once may be asked to, so it keeps what
 /// changes in cells.
@@ -32,52 +34,86 @@ pub trait Sink {
 
 /// A sink of any kind.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each destination"
+)]
 pub enum AnySink {
+    /// Elastic's `_bulk`.
+    Elastic(Elastic),
     /// Files, or standard output.
     File(file::FileSink),
+    /// Splunk's HTTP event collector.
+    Hec(Hec),
+    /// NATS JetStream.
+    JetStream(jetstream::JetStreamSink),
+    /// OTLP over HTTP.
+    Otlp(Otlp),
+    /// Objects in an S3-compatible store.
+    S3(s3::S3Sink),
+    /// Syslog over TLS.
+    Syslog(syslog::SyslogSink),
 }
 
 impl AnySink {
-    /// The sink of a destination.
+    /// The sink of a destination. `endpoint` is the machine whose records it delivers.
     ///
     /// # Errors
     /// When it cannot be made: what is wrong, in words.
-    pub fn new(name: &str, destination: &config::Destination) -> anyhow::Result<AnySink> {
-        let (format, compression) = (destination.format(), destination.compression());
-        match destination.kind() {
-            Some(config::Kind::File(file)) => {
-                let sink = file::FileSink::new(name, file, format, compression)?;
-                Ok(AnySink::File(sink))
+    pub fn new(
+        name: &str,
+        destination: &config::Destination,
+        endpoint: EndpointId,
+    ) -> anyhow::Result<AnySink> {
+        let Some(kind) = destination.kind() else {
+            anyhow::bail!("it says nowhere where to");
+        };
+        let tls = &destination.tls;
+        Ok(match kind {
+            Kind::Elastic(elastic) => AnySink::Elastic(Elastic::new(destination, elastic)?),
+            Kind::File(file) => {
+                let (format, compression) = (destination.format(), destination.compression());
+                AnySink::File(file::FileSink::new(name, file, format, compression)?)
             }
-            Some(
-                kind @ (config::Kind::Otlp(_)
-                | config::Kind::JetStream(_)
-                | config::Kind::Hec(_)
-                | config::Kind::Elastic(_)
-                | config::Kind::Syslog(_)
-                | config::Kind::S3(_)),
-            ) => anyhow::bail!("this build cannot deliver to {}", kind.name()),
-            None => anyhow::bail!("it says nowhere where to"),
-        }
+            Kind::Hec(hec) => {
+                let sender = format!("{endpoint} {name}");
+                AnySink::Hec(Hec::new(destination, hec, &sender)?)
+            }
+            Kind::JetStream(jetstream) => {
+                AnySink::JetStream(jetstream::JetStreamSink::new(jetstream, tls))
+            }
+            Kind::Otlp(otlp) => AnySink::Otlp(Otlp::new(destination, otlp)?),
+            Kind::S3(s3) => AnySink::S3(s3::S3Sink::new(s3, tls, destination.proxy.as_deref())),
+            Kind::Syslog(syslog) => AnySink::Syslog(syslog::SyslogSink::new(syslog, tls)),
+        })
     }
+}
+
+/// Calls the same method of whatever sink it is.
+macro_rules! each {
+    ($sink:expr, $it:ident => $call:expr) => {
+        match $sink {
+            AnySink::Elastic($it) => $call,
+            AnySink::File($it) => $call,
+            AnySink::Hec($it) => $call,
+            AnySink::JetStream($it) => $call,
+            AnySink::Otlp($it) => $call,
+            AnySink::S3($it) => $call,
+            AnySink::Syslog($it) => $call,
+        }
+    };
 }
 
 impl Sink for AnySink {
     fn guarantee(&self) -> Guarantee {
-        match self {
-            AnySink::File(sink) => sink.guarantee(),
-        }
+        each!(self, it => it.guarantee())
     }
 
     async fn deliver(&self, parcel: &Parcel) -> Answer {
-        match self {
-            AnySink::File(sink) => sink.deliver(parcel).await,
-        }
+        each!(self, it => it.deliver(parcel).await)
     }
 
     async fn tend(&self) {
-        match self {
-            AnySink::File(sink) => sink.tend().await,
-        }
+        each!(self, it => it.tend().await);
     }
 }

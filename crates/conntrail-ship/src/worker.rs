@@ -126,7 +126,7 @@ impl Worker {
         }
         let saved = saved.filter(|it| it.endpoint == task.endpoint);
         let saved = saved.unwrap_or(Saved::empty(task.endpoint));
-        let sink = AnySink::new(&task.name, &task.destination)?;
+        let sink = AnySink::new(&task.name, &task.destination, task.endpoint)?;
         let settings = settings(&task, sink.guarantee());
         let seed = u64::from_le_bytes(host::private::random_bytes()?);
         let desk = Desk::new(
