@@ -3,18 +3,17 @@
 use crate::own;
 use anyhow::Context;
 use policy::{Engine, KEY_BYTES, Policy, PseudonymKey};
-use record::{EndpointId, RecordId, Stamp, UndeliveredCause, codec};
+use record::{EndpointId, RecordId, Stamp, codec};
 use sha2::{Digest, Sha256};
-use ship::config::{Destination, Filter, Kind};
+use ship::config::{Destination, Filter};
 use ship::courier::{Plan, PlanId, Stretch, StretchId};
 use ship::{
-    Batch, Cut, Cutter, Encoder, EncoderSettings, Format, Found, FoundMissing, FoundRecord,
-    Framing, Limits, Manifest, Parcel, Taken, flat,
+    Batch, Cut, Cutter, Encoder, Found, FoundMissing, Limits, Manifest, Parcel, Taken, flat,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use trail::{Cursor, RawItem, ReadOptions, Resumed, Source, TrailReader, segments_dir};
+use trail::{Cursor, ReadOptions, Resumed, Source, TrailReader, segments_dir};
 
 /// What came of reading.
 pub(crate) enum Read {
@@ -82,24 +81,19 @@ impl Desk {
         };
         let mut engine = Engine::default();
         engine.set_policy(policy.map(Arc::new), Stamp::default());
-        let records_max = destination.batch_records_max.unwrap_or(200) as usize;
         Ok(Desk {
             state_dir: state_dir.to_owned(),
             endpoint,
-            limits: Limits {
-                records_max,
-                bytes_max: destination.batch_bytes_max.unwrap_or(1 << 20) as usize,
-                range_max: 20 * records_max as u64,
-            },
+            limits: destination.limits(),
             filter: destination.filter.clone(),
             view: destination.view(hash),
             engine,
             pseudonyms,
-            encoder: Encoder::new(encoder_settings(destination))?,
+            encoder: Encoder::new(destination.encoder_settings())?,
             texts: flat::Texts::default(),
             decoder: codec::Decoder::default(),
-            bytes_factor: bytes_factor(destination.format()),
-            age_max_ns: destination.batch_age_max_ms.unwrap_or(1_000) * 1_000_000,
+            bytes_factor: destination.format().bytes_factor(),
+            age_max_ns: destination.age_max_ns(),
             readings: BTreeMap::new(),
         })
     }
@@ -265,49 +259,13 @@ impl Desk {
             let Some(item) = reader.next_raw()? else {
                 return Ok(None);
             };
-            let found = match item {
-                RawItem::Record { id, bytes, device } => {
-                    let length = bytes.len();
-                    let device = Arc::clone(device);
-                    let decoded = self.decoder.decode(bytes);
-                    let head = reader.head();
-                    let head = head.filter(|it| (it.epoch, it.sequence) == (id.epoch, id.sequence));
-                    match decoded {
-                        Ok(record) => Found::Record(Box::new(FoundRecord {
-                            id,
-                            record,
-                            device,
-                            bytes: length * self.bytes_factor,
-                            head,
-                        })),
-                        Err(error) => unreadable(id, &error.to_string()),
-                    }
-                }
-                RawItem::Damaged(damaged) => {
-                    let Some(records) = damaged.lost_records.filter(|it| *it > 0) else {
-                        continue;
-                    };
-                    let epoch = damaged.segment.epoch;
-                    let first = if epoch == expected.epoch {
-                        expected.sequence
-                    } else {
-                        damaged.segment.first_sequence
-                    };
-                    let reason = "the trail is damaged there".to_owned();
-                    missing(
-                        epoch,
-                        first,
-                        first + records - 1,
-                        UndeliveredCause::Damaged,
-                        reason,
-                    )
-                }
-                RawItem::Missing(it) => {
-                    let reason = "the trail no longer has them".to_owned();
-                    let (first, last) = (it.first_sequence, it.last_sequence);
-                    missing(it.epoch, first, last, UndeliveredCause::Gone, reason)
-                }
+            let found = Found::of(item, expected, &mut self.decoder, self.bytes_factor);
+            let Some(mut found) = found else {
+                continue;
             };
+            if let Found::Record(record) = &mut found {
+                record.set_head(reader.head());
+            }
             return Ok(Some(found));
         }
     }
@@ -364,42 +322,6 @@ pub(crate) fn trail_dir(state_dir: &Path, source: &Source) -> PathBuf {
     }
 }
 
-/// How a destination's records stand beside each other.
-fn encoder_settings(destination: &Destination) -> EncoderSettings {
-    let framing = match destination.kind() {
-        Some(Kind::Elastic(_)) => Framing::Bulk,
-        Some(Kind::Hec(hec)) => {
-            let sourcetype = hec.sourcetype.clone();
-            let sourcetype = sourcetype.unwrap_or_else(|| "conntrail".to_owned());
-            let mut fields = vec![("sourcetype".to_owned(), sourcetype)];
-            fields.extend(hec.index.clone().map(|index| ("index".to_owned(), index)));
-            Framing::Collector { fields }
-        }
-        Some(Kind::Syslog(syslog)) => Framing::Syslog {
-            message_bytes_max: syslog.message_bytes_max.unwrap_or(8_192) as usize,
-        },
-        Some(Kind::Otlp(_) | Kind::JetStream(_) | Kind::S3(_) | Kind::File(_)) | None => {
-            Framing::Plain
-        }
-    };
-    EncoderSettings {
-        format: destination.format(),
-        framing,
-        compression: destination.compression(),
-        level: None,
-    }
-}
-
-/// A record's canonical bytes become about so many times as many.
-fn bytes_factor(format: Format) -> usize {
-    match format {
-        Format::Native => 1,
-        Format::OtlpProtobuf | Format::Parquet => 3,
-        Format::Flat | Format::Otel => 5,
-        Format::OtlpJson | Format::Ocsf | Format::Ocsf11 | Format::Ecs => 8,
-    }
-}
-
 fn policy(destination: &Destination) -> anyhow::Result<Option<Policy>> {
     let text = match (&destination.policy, &destination.policy_file) {
         (Some(text), _) => text.clone(),
@@ -422,23 +344,6 @@ fn place(found: &Found) -> RecordId {
             sequence: missing.first,
         },
     }
-}
-
-fn unreadable(id: RecordId, why: &str) -> Found {
-    let reason = format!("this version cannot read it: {why}");
-    let cause = UndeliveredCause::Unreadable;
-    missing(id.epoch, id.sequence, id.sequence, cause, reason)
-}
-
-fn missing(epoch: u64, first: u64, last: u64, cause: UndeliveredCause, reason: String) -> Found {
-    Found::Missing(FoundMissing {
-        epoch,
-        first,
-        last,
-        records: Some(last.saturating_sub(first).saturating_add(1)),
-        cause,
-        reason,
-    })
 }
 
 /// Names that a plan and its bytes share.

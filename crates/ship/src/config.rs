@@ -27,7 +27,7 @@ pub use reading::{NAME_BYTES_MAX, Problem, parse};
 pub use s3::S3;
 pub use syslog::Syslog;
 
-use crate::{Compression, Format};
+use crate::{Compression, EncoderSettings, Format, Framing, Limits};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -184,6 +184,60 @@ impl Destination {
             // Parquet makes its columns smaller by itself.
             Some(Kind::S3(_) | Kind::Syslog(_) | Kind::File(_)) | None => Compression::None,
         })
+    }
+
+    /// How much a batch may be.
+    pub fn limits(&self) -> Limits {
+        let (records_max, bytes_max) = match self.kind() {
+            Some(Kind::S3(_)) => (100_000, 32 << 20),
+            Some(_) | None => (200, 1 << 20),
+        };
+        let records_max = self.batch_records_max.unwrap_or(records_max);
+        Limits {
+            records_max: records_max as usize,
+            bytes_max: self.batch_bytes_max.unwrap_or(bytes_max) as usize,
+            range_max: 20 * u64::from(records_max),
+        }
+    }
+
+    /// A record waits no longer for others, in nanoseconds. What is asked for over a network is
+    /// worth waiting for: each request costs as much as ten records.
+    pub fn age_max_ns(&self) -> u64 {
+        let age_max_ms = match self.kind() {
+            Some(Kind::S3(_)) => 900_000,
+            Some(Kind::File(_) | Kind::Syslog(_)) | None => 1_000,
+            Some(Kind::Otlp(_) | Kind::JetStream(_) | Kind::Hec(_) | Kind::Elastic(_)) => 15_000,
+        };
+        self.batch_age_max_ms.unwrap_or(age_max_ms) * 1_000_000
+    }
+
+    /// What decides the bytes of a batch.
+    pub fn encoder_settings(&self) -> EncoderSettings {
+        EncoderSettings {
+            format: self.format(),
+            framing: self.framing(),
+            compression: self.compression(),
+            level: None,
+        }
+    }
+
+    fn framing(&self) -> Framing {
+        match self.kind() {
+            Some(Kind::Elastic(_)) => Framing::Bulk,
+            Some(Kind::Hec(hec)) => {
+                let sourcetype = hec.sourcetype.clone();
+                let sourcetype = sourcetype.unwrap_or_else(|| "conntrail".to_owned());
+                let mut fields = vec![("sourcetype".to_owned(), sourcetype)];
+                fields.extend(hec.index.clone().map(|index| ("index".to_owned(), index)));
+                Framing::Collector { fields }
+            }
+            Some(Kind::Syslog(syslog)) => Framing::Syslog {
+                message_bytes_max: syslog.message_bytes_max.unwrap_or(8_192) as usize,
+            },
+            Some(Kind::Otlp(_) | Kind::JetStream(_) | Kind::S3(_) | Kind::File(_)) | None => {
+                Framing::Plain
+            }
+        }
     }
 
     /// What decides the bytes of a batch besides its records: when any of it changes, so does this.

@@ -3,9 +3,9 @@
 use crate::config::{Filter, LeftOutBy};
 use crate::{BatchId, Item, LeftOut};
 use policy::{Decision, Engine};
-use record::{Device, NoticeKind, Record, RecordId, UndeliveredCause};
+use record::{Device, NoticeKind, Record, RecordId, UndeliveredCause, codec};
 use std::sync::Arc;
-use trail::Head;
+use trail::{Head, RawItem, SegmentName};
 
 /// How much a batch may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,87 @@ pub struct FoundMissing {
     pub cause: UndeliveredCause,
     /// The same in words.
     pub reason: String,
+}
+
+impl Found {
+    /// What a reader of a trail handed out; `None` where it loses no record. `expected` is what was
+    /// to come next, and `bytes_factor` is that of the format it goes into.
+    pub fn of(
+        item: RawItem<'_>,
+        expected: RecordId,
+        decoder: &mut codec::Decoder,
+        bytes_factor: usize,
+    ) -> Option<Found> {
+        match item {
+            RawItem::Record { id, bytes, device } => Some(match decoder.decode(bytes) {
+                Ok(record) => Found::Record(Box::new(FoundRecord {
+                    id,
+                    record,
+                    device: Arc::clone(device),
+                    bytes: bytes.len() * bytes_factor,
+                    head: None,
+                })),
+                Err(error) => FoundMissing::at(id, 1).because(
+                    UndeliveredCause::Unreadable,
+                    &format!("this version cannot read it: {error}"),
+                ),
+            }),
+            RawItem::Damaged(damaged) => {
+                let records = damaged.lost_records.filter(|it| *it > 0)?;
+                let SegmentName {
+                    epoch,
+                    first_sequence,
+                } = damaged.segment;
+                let is_expected = epoch == expected.epoch;
+                let sequence = if is_expected {
+                    expected.sequence
+                } else {
+                    first_sequence
+                };
+                let missing = FoundMissing::at(RecordId { epoch, sequence }, records);
+                Some(missing.because(UndeliveredCause::Damaged, "the trail is damaged there"))
+            }
+            RawItem::Missing(it) => {
+                let first = RecordId {
+                    epoch: it.epoch,
+                    sequence: it.first_sequence,
+                };
+                let missing = FoundMissing::at(first, it.last_sequence - it.first_sequence + 1);
+                Some(missing.because(UndeliveredCause::Gone, "the trail no longer has them"))
+            }
+        }
+    }
+}
+
+impl FoundRecord {
+    /// Notes the chain's head that the reader knows, where a group ends with this record.
+    pub fn set_head(&mut self, head: Option<Head>) {
+        let is_mine =
+            |head: &Head| (head.epoch, head.sequence) == (self.id.epoch, self.id.sequence);
+        self.head = head.filter(is_mine);
+    }
+}
+
+impl FoundMissing {
+    fn at(first: RecordId, records: u64) -> FoundMissing {
+        FoundMissing {
+            epoch: first.epoch,
+            first: first.sequence,
+            last: first.sequence.saturating_add(records - 1),
+            records: Some(records),
+            cause: UndeliveredCause::Gone,
+            reason: String::new(),
+        }
+    }
+
+    fn because(self, cause: UndeliveredCause, reason: &str) -> Found {
+        let reason = reason.to_owned();
+        Found::Missing(FoundMissing {
+            cause,
+            reason,
+            ..self
+        })
+    }
 }
 
 /// Sequences that go together, with what is sent of them.

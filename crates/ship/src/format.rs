@@ -43,6 +43,18 @@ pub enum Format {
     Parquet,
 }
 
+impl Format {
+    /// A record's canonical bytes become about so many times as many, before they are made smaller.
+    pub fn bytes_factor(self) -> usize {
+        match self {
+            Format::Native => 1,
+            Format::OtlpProtobuf | Format::Parquet => 3,
+            Format::Flat | Format::Otel => 5,
+            Format::OtlpJson | Format::Ocsf | Format::Ocsf11 | Format::Ecs => 8,
+        }
+    }
+}
+
 /// How the records of a batch stand beside each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Framing {
