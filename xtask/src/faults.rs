@@ -27,7 +27,7 @@ const LIST: &str = "macos/faults.toml";
 const FAULTS_MIN: usize = 30;
 
 /// How long the tests may take with a fault in the code: one that hangs is noticed too.
-const LIMIT: Duration = Duration::from_secs(100);
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// How long the first build, of everything, may take.
 const LIMIT_FIRST: Duration = Duration::from_secs(900);
