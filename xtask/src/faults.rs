@@ -3,8 +3,8 @@
 //! A test that cannot fail proves nothing, and nobody sees that it cannot. So `macos/faults.toml`
 //! lists mistakes that somebody could make, each as a text and what stands there instead; every one
 //! is put into a copy of the tree alone, and the adapter's tests, in the debug build that checks
-//! type encodings, must fail. All share one build folder, so that a fault costs one small build; and
-//! while the tests of some faults run, which wait more than they compute, the next one is built.
+//! type encodings, must fail. All share one build folder, so that a fault costs one small build.
+//! While the tests of some faults run, which wait more than they compute, the next one is built.
 
 use crate::duration;
 use crate::process;

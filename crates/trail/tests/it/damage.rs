@@ -302,7 +302,7 @@ fn a_copy_of_what_was_read_tells_not_what_damage_before_it_cost() {
     bytes.extend_from_slice(copy);
     let ended = bytes.clone();
     bytes.extend_from_slice(&victim.bytes[victim.ends[4]..]);
-    // The fourth and the fifth of six frames are gone; at an end only the header of the fourth tells.
+    // The fourth and the fifth of six frames are gone; at an end, the fourth's header tells.
     for (bytes, lost, at_end) in [(bytes, 4, false), (ended, 2, true)] {
         let found = read(&victim.disk_with(&bytes));
         let [damaged] = &found.damaged[..] else {
