@@ -249,13 +249,14 @@ impl NatsCluster {
         }
     }
 
+    /// Each node is asked: one that was down may still name itself the leader of what it had.
     fn is_whole(&self, stream: &str) -> bool {
-        let leader = self.leader(stream);
-        let seen = leader.and_then(|number| self.nodes[number].stream(stream));
+        let seen: Option<Vec<Value>> = self.nodes.iter().map(|node| node.stream(stream)).collect();
         let Some(seen) = seen else { return false };
-        let replicas = seen["cluster"]["replicas"].as_array().into_iter().flatten();
-        let current = replicas.filter(|it| it["current"] == true && it["offline"] != true);
-        current.count() == CLUSTER_NODES - 1
+        let agree = |of: fn(&Value) -> &Value| {
+            !of(&seen[0]).is_null() && seen.iter().all(|it| of(it) == of(&seen[0]))
+        };
+        agree(|it| &it["cluster"]["leader"]) && agree(|it| &it["state"]["last_seq"])
     }
 }
 
