@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 
 /// A parcel of so many records, and a manifest, of any bytes.
 pub(crate) fn parcel(format: Format, compression: Compression, records: usize) -> Parcel {
@@ -42,14 +43,14 @@ pub(crate) fn deliver(sink: &impl Sink, parcel: &Parcel) -> Answer {
     run(sink.deliver(parcel))
 }
 
-/// Runs on one thread, as each destination does, and within bounded time.
+/// Runs on one thread, as each destination does, and within bounded time. It is the same runtime
+/// for all of a test: connections live in it.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    thread_local! {
+        static RUNTIME: Runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    }
     let bounded = async { tokio::time::timeout(Duration::from_secs(30), future).await };
-    runtime.block_on(bounded).unwrap()
+    RUNTIME.with(|runtime| runtime.block_on(bounded)).unwrap()
 }
 
 /// A folder with files.
