@@ -41,7 +41,11 @@ impl fmt::Display for Secret {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
-    #[error("{setting}: cannot read {}: {source}; does it exist, and may the service's user read it?", path.display())]
+    #[error(
+        "{setting}: cannot read {}: {source}; does it exist, and may the service's user \
+         read it?",
+        path.display()
+    )]
     Read {
         /// Which setting names it.
         setting: &'static str,
@@ -59,7 +63,11 @@ pub enum SecretError {
         path: PathBuf,
     },
     /// It has what cannot be part of a secret.
-    #[error("{setting}: {} {detail}; write the secret into it as text, and nothing else", path.display())]
+    #[error(
+        "{setting}: {} {detail}; write the secret into it as text, and nothing \
+         else",
+        path.display()
+    )]
     Malformed {
         /// Which setting names it.
         setting: &'static str,

@@ -31,7 +31,11 @@ const FILE_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{setting}: cannot read {}: {source}; does it exist, and may the service's user read it?", path.display())]
+    #[error(
+        "{setting}: cannot read {}: {source}; does it exist, and may the service's user \
+         read it?",
+        path.display()
+    )]
     Read {
         /// Which setting names it.
         setting: &'static str,
@@ -41,7 +45,11 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file has no certificate where one is needed.
-    #[error("{setting}: there is no certificate in {}; it must be PEM with BEGIN CERTIFICATE{}", path.display(), found_instead(found))]
+    #[error(
+        "{setting}: there is no certificate in {}; it must be PEM with BEGIN \
+         CERTIFICATE{}",
+        path.display(), found_instead(found)
+    )]
     NoCertificate {
         /// Which setting names it.
         setting: &'static str,
@@ -51,7 +59,11 @@ pub enum TlsError {
         found: Option<&'static str>,
     },
     /// A certificate is broken.
-    #[error("{setting}: certificate {number} in {} is broken: {detail}; get the file again from whoever issued it", path.display())]
+    #[error(
+        "{setting}: certificate {number} in {} is broken: {detail}; get the file again \
+         from whoever issued it",
+        path.display()
+    )]
     BrokenCertificate {
         /// Which setting names it.
         setting: &'static str,

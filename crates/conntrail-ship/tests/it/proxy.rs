@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+/// The server behind, for a client that is let through.
+type Shaken = io::Result<Option<TcpStream>>;
+
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     tunnels: Arc<AtomicUsize>,
@@ -27,9 +30,7 @@ impl Proxy {
         self.tunnels.load(Ordering::Relaxed)
     }
 
-    fn start(
-        shake_hands: impl Fn(&mut TcpStream) -> io::Result<Option<TcpStream>> + Send + Sync + 'static,
-    ) -> Proxy {
+    fn start(shake_hands: impl Fn(&mut TcpStream) -> Shaken + Send + Sync + 'static) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let tunnels = Arc::new(AtomicUsize::new(0));
@@ -63,7 +64,7 @@ fn pass_on(client: TcpStream, server: TcpStream) {
     let _ = there.join();
 }
 
-fn connect(stream: &mut TcpStream, authorization: &str) -> io::Result<Option<TcpStream>> {
+fn connect(stream: &mut TcpStream, authorization: &str) -> Shaken {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -87,7 +88,7 @@ fn connect(stream: &mut TcpStream, authorization: &str) -> io::Result<Option<Tcp
     Ok(Some(server))
 }
 
-fn socks(stream: &mut TcpStream, user: &str, password: &str) -> io::Result<Option<TcpStream>> {
+fn socks(stream: &mut TcpStream, user: &str, password: &str) -> Shaken {
     let mut start = [0; 2];
     stream.read_exact(&mut start)?;
     let mut methods = vec![0; start[1].into()];
