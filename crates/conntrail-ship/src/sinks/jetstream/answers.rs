@@ -148,7 +148,7 @@ mod tests {
             (10_008, "again", "in the server's words"),
         ] {
             let json = format!(
-                r#"{{"error":{{"code":503,"err_code":{code},"description":"in the server's words"}}}}"#
+                "{{\"error\":{{\"err_code\":{code},\"description\":\"in the server's words\"}}}}"
             );
             let answer = judge("a.b.1", json.as_bytes());
             let (kind, reason) = words(&answer);

@@ -143,8 +143,7 @@ pub(super) fn escape(path: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The example of the documentation: <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>,
-    /// "PUT Object".
+    /// "PUT Object" in the documentation that is named above.
     #[test]
     fn the_example_of_the_documentation_is_signed_as_there() {
         let credentials =
