@@ -47,6 +47,9 @@ impl Ocsf11 {
         }
         let class = event["class_uid"].to_string();
         let mut later = Map::new();
+        for place in ["src_endpoint", "dst_endpoint", "device"] {
+            event.get_mut(place).map(rename_hostname);
+        }
         self.prune_object(&class, "", &mut event, &mut later);
         if !later.is_empty() {
             event["unmapped"]["later"] = later.into();
@@ -118,6 +121,28 @@ fn name_both_sides(event: &mut Map<String, Value>) {
             endpoint["name"] = "Unknown".into();
         }
     }
+}
+
+/// A host name had only letters, digits and hyphens; any other is a name.
+fn rename_hostname(place: &mut Value) {
+    let Some(hostname) = place.get("hostname").and_then(Value::as_str) else {
+        return;
+    };
+    let hostname = hostname.to_owned();
+    if let Some(object) = place.as_object_mut().filter(|_| !is_hostname(&hostname)) {
+        object.remove("hostname");
+        object.insert("name".to_owned(), hostname.into());
+    }
+}
+
+fn is_hostname(text: &str) -> bool {
+    text.split('.').all(|label| {
+        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !label.is_empty()
+            && label.bytes().all(is_letter)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    })
 }
 
 /// A file had one signature, which did not say whether it is good.
