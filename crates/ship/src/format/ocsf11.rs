@@ -39,6 +39,9 @@ impl Ocsf11 {
         if event["class_uid"] == NETWORK_ACTIVITY {
             name_both_sides(&mut event);
         }
+        if event["class_uid"] == APPLICATION_LIFECYCLE {
+            generalize_activity(&mut event);
+        }
         if let Some(file) = event
             .get_mut("actor")
             .and_then(|it| it.pointer_mut("/process/file"))
@@ -86,6 +89,12 @@ impl Ocsf11 {
 /// The number of the class for connections.
 const NETWORK_ACTIVITY: u64 = 4001;
 
+/// The number of the class for starts and stops of programs.
+const APPLICATION_LIFECYCLE: u64 = 6002;
+
+/// The last activity of that class that 1.1 knows, before "Other".
+const STOP: u64 = 4;
+
 fn shape(attributes: &'static str) -> Shape {
     let attribute = |text: &'static str| match text.split_once('=') {
         Some((name, object)) => (name, Some(object)),
@@ -107,6 +116,16 @@ fn become_base_event(event: &mut Map<String, Value>) {
     ];
     for (name, value) in parts {
         event.insert(name.to_owned(), value);
+    }
+}
+
+/// Later activities are others, by the name that they have.
+fn generalize_activity(event: &mut Map<String, Value>) {
+    if event["activity_id"].as_u64().is_some_and(|id| id > STOP) {
+        event.insert("activity_id".to_owned(), json!(99));
+        event.insert("type_uid".to_owned(), json!(600_299));
+        let name = json!("Application Lifecycle: Other");
+        event.insert("type_name".to_owned(), name);
     }
 }
 

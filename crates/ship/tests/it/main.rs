@@ -7,3 +7,4 @@ mod native;
 mod otlp;
 mod row_binary;
 mod schema;
+mod tables;
