@@ -40,7 +40,7 @@ fn main() {
                 format,
                 framing: Framing::Plain,
                 compression,
-                level: std::env::var("LEVEL").ok().and_then(|it| it.parse().ok()),
+                level: None,
             };
             let Ok(mut encoder) = Encoder::new(settings) else {
                 continue;

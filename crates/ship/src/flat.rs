@@ -215,11 +215,13 @@ mod tests {
             self.values += 1;
             let fits = match value {
                 Value::Unknown => column.nullable,
-                Value::Uint(number) => match column.kind {
-                    Kind::UInt16 => number <= u16::MAX.into(),
-                    Kind::UInt32 => number <= u32::MAX.into(),
-                    kind => kind == Kind::UInt64,
-                },
+                Value::Uint(number) => [
+                    (Kind::UInt16, u16::MAX.into()),
+                    (Kind::UInt32, u32::MAX.into()),
+                    (Kind::UInt64, u64::MAX),
+                ]
+                .iter()
+                .any(|(kind, most)| *kind == column.kind && number <= *most),
                 Value::Int(_) => column.kind == Kind::Int32,
                 Value::Bool(_) => column.kind == Kind::Bool,
                 Value::Text(_) => matches!(column.kind, Kind::Text | Kind::Word),

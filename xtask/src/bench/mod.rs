@@ -4,6 +4,7 @@
 mod cost;
 mod load;
 mod memory;
+mod ship;
 mod totals;
 mod trail;
 mod verdict;
@@ -42,6 +43,8 @@ enum Name {
     Memory,
     /// What it costs to look at 10,000 connections that carry nothing.
     Totals,
+    /// Processor time and bytes of what is sent, in each format.
+    Ship,
     /// What the macOS sensor costs, on the doubles of its tests.
     Verdict,
 }
@@ -66,6 +69,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
             Name::Trail => trail::run(workspace, options.compare)?,
             Name::Memory => memory::run(&Stage::build(workspace)?)?,
             Name::Totals => totals::run(&Stage::build(workspace)?)?,
+            Name::Ship => ship::run(workspace)?,
             Name::Verdict => verdict::run(workspace)?,
         }
     }

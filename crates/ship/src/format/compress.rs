@@ -60,8 +60,8 @@ fn in_range(level: i32, least: i32, most: i32) -> Result<i32, EncoderError> {
     }
 }
 
-/// A member of RFC 1952 without a name and a time: magic, method, no flags, no time, no extra flags,
-/// an unknown system.
+/// A member of RFC 1952 without a name and a time: magic, method, no flags, no time, no extra
+/// flags, an unknown system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 fn gzip(compress: &mut Compress, bytes: &[u8]) -> Vec<u8> {

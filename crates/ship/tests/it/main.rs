@@ -1,5 +1,10 @@
 //! What batches become, read back by readers that know nothing of the writers.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on may stop where it stands"
+)]
+
 mod batches;
 mod golden;
 mod lines;
