@@ -131,7 +131,15 @@ impl Store {
         match request.send().await {
             Ok(response) if response.status() == StatusCode::OK => finish(response, bytes).await,
             Ok(response) => judge(response).await,
-            Err(error) => again(format!("cannot reach ClickHouse: {}", chain(&error))),
+            Err(error) => {
+                // The URL has the whole statement, which nobody wants to read.
+                let error = error.without_url();
+                again(format!(
+                    "cannot reach ClickHouse at {}: {}",
+                    self.url,
+                    chain(&error)
+                ))
+            }
         }
     }
 
@@ -164,7 +172,10 @@ async fn finish(response: Response, bytes: u64) -> Inserted {
     match response.bytes().await {
         Ok(_) if !failed_late => Inserted::Done { bytes },
         Ok(body) => again(shorten(&String::from_utf8_lossy(&body))),
-        Err(error) => again(format!("ClickHouse hung up: {}", chain(&error))),
+        Err(error) => again(format!(
+            "ClickHouse hung up: {}",
+            chain(&error.without_url())
+        )),
     }
 }
 

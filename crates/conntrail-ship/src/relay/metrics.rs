@@ -76,37 +76,7 @@ impl Figures {
     /// <https://prometheus.io/docs/instrumenting/exposition_formats/>. What is not known is absent.
     pub fn prometheus(&self) -> String {
         let mut out = String::new();
-        let counters = [
-            ("messages", "Messages that came.", self.messages),
-            (
-                "redelivered",
-                "Messages that had been delivered before.",
-                self.redelivered,
-            ),
-            ("message_bytes", "Bytes of messages.", self.message_bytes),
-            (
-                "acknowledged",
-                "Messages that were acknowledged.",
-                self.acknowledged,
-            ),
-            (
-                "refused",
-                "Messages that were set aside unread.",
-                self.refused,
-            ),
-            ("inserts", "Inserts that succeeded.", self.inserts),
-            (
-                "insert_bytes",
-                "Bytes of inserts as they were sent.",
-                self.insert_bytes,
-            ),
-            (
-                "retries",
-                "Inserts that have to be made again.",
-                self.retries,
-            ),
-        ];
-        for (name, help, value) in counters {
+        for (name, help, value) in self.counters() {
             metric(&mut out, &format!("{name}_total"), help, "counter");
             let _ = writeln!(out, "conntrail_relay_{name}_total {value}");
         }
@@ -153,6 +123,39 @@ impl Figures {
             u8::from(self.problem.is_none())
         );
         out
+    }
+
+    fn counters(&self) -> [(&'static str, &'static str, u64); 8] {
+        [
+            ("messages", "Messages that came.", self.messages),
+            (
+                "redelivered",
+                "Messages that had been delivered before.",
+                self.redelivered,
+            ),
+            ("message_bytes", "Bytes of messages.", self.message_bytes),
+            (
+                "acknowledged",
+                "Messages that were acknowledged.",
+                self.acknowledged,
+            ),
+            (
+                "refused",
+                "Messages that were set aside unread.",
+                self.refused,
+            ),
+            ("inserts", "Inserts that succeeded.", self.inserts),
+            (
+                "insert_bytes",
+                "Bytes of inserts as they were sent.",
+                self.insert_bytes,
+            ),
+            (
+                "retries",
+                "Inserts that have to be made again.",
+                self.retries,
+            ),
+        ]
     }
 }
 

@@ -141,9 +141,8 @@ impl Source {
                     came += 1;
                     each(message);
                 }
-                // The request ended early, for the reason that it says: the server closed it.
-                Ok(Some(Err(error))) if came == 0 => return Err(failed(&error)),
-                Ok(Some(Err(_))) => break,
+                Ok(Some(Err(error))) if came > 0 || is_an_end(&error.to_string()) => break,
+                Ok(Some(Err(error))) => return Err(failed(&error)),
             }
         }
         Ok(came)
@@ -159,6 +158,13 @@ impl Source {
     pub(super) async fn close(self) {
         let _ = tokio::time::timeout(REQUEST_LIMIT, self.client.drain()).await;
     }
+}
+
+/// Whether a request is over in order: there is nothing more for it, or the server says, in an
+/// error's clothes, that another one will have to be asked.
+fn is_an_end(error: &str) -> bool {
+    let ends = ["Batch Completed", "Leadership Change", "Server Shutdown"];
+    ends.iter().any(|end| error.contains(end))
 }
 
 fn options(settings: &settings::JetStream) -> Result<ConnectOptions, SourceError> {
