@@ -112,6 +112,9 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("body", "String", "The message as it came."),
 ];
 
+/// Of every table. What came once more within these many inserts is not even written.
+const SETTINGS: &str = "non_replicated_deduplication_window = 1000, ttl_only_drop_parts = 1";
+
 impl StoreTable {
     /// All, in the order in which rows go in: manifests last.
     pub const ALL: [StoreTable; 4] = [
@@ -244,14 +247,12 @@ fn tables() -> String {
         let mut lines = table.declarations();
         lines.extend(table.indexes().iter().map(|&it| it.to_owned()));
         let name = table.name();
+        let lines = lines.join(",\n    ");
+        let storage = table.storage();
         let _ = write!(
             out,
-            "\nCREATE TABLE IF NOT EXISTS {{{{database}}}}.{name}{{{{cluster}}}}\n(\n    {}\n)\n\
-             ENGINE = {{{{replacing}}}}\n{}SETTINGS {}{{{{storage}}}};\n",
-            lines.join(",\n    "),
-            table.storage(),
-            // What came once more within these many inserts is not even written.
-            "non_replicated_deduplication_window = 1000, ttl_only_drop_parts = 1",
+            "\nCREATE TABLE IF NOT EXISTS {{{{database}}}}.{name}{{{{cluster}}}}\n(\n    {lines}\n)\n\
+             ENGINE = {{{{replacing}}}}\n{storage}SETTINGS {SETTINGS}{{{{storage}}}};\n",
         );
     }
     out

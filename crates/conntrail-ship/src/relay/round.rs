@@ -205,7 +205,7 @@ fn check(texts: &mut Texts, batch: &Batch) -> Result<(), String> {
         left_out.refused,
     ];
     let parts = parts.into_iter().chain([left_out.missing, sent]);
-    let total = parts.fold(Some(0_u64), |sum, part| sum?.checked_add(part));
+    let total = { parts }.try_fold(0_u64, u64::checked_add);
     if total != Some(manifest.range()) {
         return Err("what was sent and what was left out are not its range".to_owned());
     }
@@ -255,4 +255,117 @@ fn push_postmark(postmark: &Postmark, out: &mut Vec<u8>) {
 fn push_text(text: &[u8], out: &mut Vec<u8>) {
     push_varint(out, text.len() as u64);
     out.extend_from_slice(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{RecordId, sample};
+    use ship::{BatchId, LeftOut, Manifest};
+    use std::sync::Arc;
+    use trail::Source;
+
+    fn batch(records: &[Record]) -> Batch {
+        let numbered = (1..).zip(records);
+        let items = numbered.map(|(sequence, record)| Item {
+            id: RecordId { epoch: 1, sequence },
+            record: record.clone(),
+        });
+        let mut batch = Batch {
+            manifest: Manifest {
+                id: BatchId {
+                    endpoint: sample::device().endpoint,
+                    source: Source::Recorder,
+                    epoch: 1,
+                    first: 1,
+                    last: records.len() as u64,
+                    view: 0,
+                },
+                sent: records.len() as u64,
+                left_out: LeftOut::default(),
+                digest: [0; 32],
+                head: None,
+            },
+            device: Arc::new(sample::device()),
+            items: items.collect(),
+        };
+        let (mut texts, items) = (Texts::default(), &batch.items);
+        batch.manifest.digest = flat::digest(&mut texts, Provenance::of(&batch), items);
+        batch
+    }
+
+    fn postmark(stream_sequence: u64) -> Postmark {
+        Postmark {
+            stream: "S".to_owned(),
+            stream_created_ms: 1,
+            stream_sequence,
+            published_ms: 2,
+            received_ms: 3,
+            subject: "s".to_owned(),
+            message_id: String::new(),
+        }
+    }
+
+    fn inserts(batch: &Batch, stream_sequence: u64) -> Vec<Insert> {
+        let mut round = Round::default();
+        round.add(&postmark(stream_sequence), batch).unwrap();
+        round.into_inserts()
+    }
+
+    #[test]
+    fn manifests_go_in_last_and_the_same_messages_have_the_same_tokens() {
+        let batch = batch(&sample::records(1, 300));
+        let first = inserts(&batch, 1);
+        let tables: Vec<&str> = first.iter().map(|it| it.table).collect();
+        assert_eq!(tables, ["connections", "notices", "batches"]);
+        assert_eq!(first.iter().map(|it| it.rows).sum::<u64>(), 301);
+        assert_eq!(inserts(&batch, 1), first);
+        let other = inserts(&batch, 2);
+        assert!(
+            first
+                .iter()
+                .zip(&other)
+                .all(|(one, two)| one.token != two.token)
+        );
+    }
+
+    #[test]
+    fn an_insert_has_no_more_days_than_a_server_takes() {
+        let mut records = sample::closes(1, 120);
+        for (day, record) in records.iter_mut().enumerate() {
+            let Record::Connection(connection) = record else {
+                panic!("a close is a connection");
+            };
+            connection.at.wall.0 += day as i64 * 86_400_000_000_000;
+        }
+        let inserts = inserts(&batch(&records), 1);
+        let connections = inserts.iter().filter(|it| it.table == "connections");
+        let tokens: BTreeSet<&str> = connections.map(|it| it.token.as_str()).collect();
+        assert_eq!(tokens.len(), 3);
+    }
+
+    #[test]
+    fn a_batch_that_is_not_what_its_manifest_says_is_refused_whole() {
+        type Change = fn(&mut Batch);
+        let changes: [(Change, &str); 7] = [
+            (|it| it.manifest.sent += 1, "says 21"),
+            (
+                |it| it.manifest.left_out.missing = u64::MAX,
+                "not its range",
+            ),
+            (|it| it.manifest.id.first = 0, "is none"),
+            (|it| it.manifest.id.last = u64::MAX, "is none"),
+            (|it| it.items.swap(3, 4), "not in order"),
+            (|it| it.manifest.id.endpoint.0[0] ^= 1, "do not belong"),
+            (|it| it.manifest.digest[0] ^= 1, "digest"),
+        ];
+        let whole = batch(&sample::records(1, 20));
+        for (change, words) in changes {
+            let (mut changed, mut round) = (whole.clone(), Round::default());
+            change(&mut changed);
+            let error = round.add(&postmark(1), &changed).unwrap_err();
+            assert!(error.contains(words), "{error}");
+            assert_eq!((round.count(), round.into_inserts()), (0, Vec::new()));
+        }
+    }
 }
