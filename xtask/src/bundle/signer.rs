@@ -96,8 +96,8 @@ impl Signer {
         })
     }
 
-    /// Signs one bundle or program in place, and nothing that is nested in it: whatever is nested must have
-    /// been signed before, because the outer signature seals the inner one.
+    /// Signs one bundle or program in place, and nothing that is nested in it: whatever is nested
+    /// must have been signed before, because the outer signature seals the inner one.
     pub(crate) fn sign_code(
         &self,
         key: &Key,
