@@ -83,11 +83,14 @@ impl Place {
             }
             for line in fs::read_to_string(&path).unwrap().lines() {
                 let row: Value = serde_json::from_str(line).unwrap_or(Value::Null);
-                let number = |key: &str| row[key].as_u64();
+                let number = |key: &str| match &row[key] {
+                    Value::String(digits) => digits.parse().ok(),
+                    other => other.as_u64(),
+                };
                 let (Some(epoch), Some(sequence)) = (number("epoch"), number("sequence")) else {
                     continue;
                 };
-                if row["source"] == "" {
+                if row["source"].as_str().is_none_or(str::is_empty) {
                     *rows.entry(RecordId { epoch, sequence }).or_default() += 1;
                 }
             }
@@ -153,7 +156,9 @@ fn however_often_the_shipper_is_killed_every_record_arrives() {
     let rows = place.rows();
     let ids = place.ids();
     assert!(ids.len() > 6_000);
-    assert_eq!(rows.keys().copied().collect::<BTreeSet<_>>(), ids);
+    let delivered: BTreeSet<RecordId> = rows.keys().copied().collect();
+    let lost = ids.difference(&delivered).count();
+    assert_eq!((lost, delivered.len()), (0, ids.len()));
     assert_eq!(place.declared(), []);
 }
 
@@ -177,7 +182,8 @@ fn what_the_trail_lost_before_it_was_sent_is_declared() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
     fs::write(&segments[2], bytes).unwrap();
-    assert!(place.once(&config));
+    let is_done = place.once(&config);
+    assert!(is_done);
     let rows = place.rows();
     let declared = place.declared();
     let is_declared = |id: &RecordId| {
@@ -188,7 +194,7 @@ fn what_the_trail_lost_before_it_was_sent_is_declared() {
     for id in &all {
         assert!(
             rows.contains_key(id) != is_declared(id),
-            "{id:?} is nowhere, or both: {declared:?}"
+            "{id:?} is nowhere, or both"
         );
     }
     let causes: BTreeSet<UndeliveredCause> = declared.iter().map(|it| it.cause).collect();
