@@ -413,13 +413,11 @@ impl Report {
 /// What is refused before it is sent is refused.
 fn with_too_long(answer: Answer, too_long: &[usize]) -> Answer {
     let reason = "it is longer than this destination takes".to_owned();
-    match answer {
-        Answer::Accepted if !too_long.is_empty() => {
-            let items = too_long.iter().map(|index| (*index, reason.clone()));
-            Answer::RefusedItems(items.collect())
-        }
-        other => other,
+    if too_long.is_empty() || answer != Answer::Accepted {
+        return answer;
     }
+    let items = too_long.iter().map(|index| (*index, reason.clone()));
+    Answer::RefusedItems(items.collect())
 }
 
 /// Files of refused records of one destination at most.

@@ -37,6 +37,8 @@ enum Command {
     /// Makes the key that the recorder signs the trail with, and shows its public half.
     #[command(subcommand)]
     Key(cli::key::Command),
+    /// Says how deliveries go, as the shipper tells it.
+    Status(cli::status::Arguments),
     /// Says what of the trail is intact, damaged, missing or changed.
     Verify(cli::verify::Arguments),
     /// Shows every setting, its value, and who set it; checks and explains the privacy policy.
@@ -74,6 +76,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Verify(arguments) => cli::verify::run(&state_dir(), &arguments),
         Command::Collect(arguments) => cli::collect::run(&state_dir(), &arguments),
         Command::Key(command) => cli::key::run(&command),
+        Command::Status(arguments) => cli::status::run(&state_dir(), &arguments),
         Command::Profile(command) => cli::profile::run(&command),
         Command::Config(arguments) => cli::config::run(&state_dir(), &arguments),
         #[cfg(target_os = "macos")]

@@ -554,12 +554,9 @@ pub(crate) fn notice_words(kind: &NoticeKind) -> String {
         }
         NoticeKind::TrailEvicted {
             epoch,
-            first_sequence,
-            last_sequence,
-        } => format!(
-            "records {first_sequence} to {last_sequence} of epoch {epoch} were deleted to keep \
-             within the quota"
-        ),
+            first_sequence: first,
+            last_sequence: last,
+        } => evicted_words(*epoch, *first, *last),
         NoticeKind::Ledger(tally) => format!("so far {}", tally_words(tally)),
         NoticeKind::SensorLimited { sensor, limit } => {
             format!("sensor {} from now on: {}", sensor.name(), clean(limit))
@@ -578,6 +575,10 @@ pub(crate) fn notice_words(kind: &NoticeKind) -> String {
         NoticeKind::Undelivered(undelivered) => undelivered_words(undelivered),
         NoticeKind::Delivery(delivery) => delivery_words(delivery),
     }
+}
+
+fn evicted_words(epoch: u64, first: u64, last: u64) -> String {
+    format!("records {first} to {last} of epoch {epoch} were deleted to keep within the quota")
 }
 
 fn breaker_words(state: BreakerState, cause: BreakerCause, crashes: u32) -> String {

@@ -735,10 +735,7 @@ fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
         }
         NoticeKind::SensorStarted { sensor, limits } => {
             out.message(NOTICE_SENSOR_STARTED, |body| {
-                body.uint(1, sensor.number());
-                limits
-                    .iter()
-                    .for_each(|limit| body.bytes(2, limit.as_bytes()));
+                write_sensor(*sensor, limits, body)
             });
         }
         NoticeKind::SensorStopped { sensor, reason } => {
@@ -791,6 +788,13 @@ fn write_notice(notice: &Notice, out: &mut Writer<'_>) {
         NoticeKind::Delivery(delivery) => {
             out.message(NOTICE_DELIVERY, |body| write_delivery(delivery, body));
         }
+    }
+}
+
+fn write_sensor(sensor: SensorKind, limits: &[String], out: &mut Writer<'_>) {
+    out.uint(1, sensor.number());
+    for limit in limits {
+        out.bytes(2, limit.as_bytes());
     }
 }
 

@@ -83,10 +83,9 @@ impl Place {
             }
             for line in fs::read_to_string(&path).unwrap().lines() {
                 let row: Value = serde_json::from_str(line).unwrap_or(Value::Null);
-                let number = |key: &str| match &row[key] {
-                    Value::String(digits) => digits.parse().ok(),
-                    other => other.as_u64(),
-                };
+                // Numbers that JSON cannot hold exactly everywhere are text.
+                let digits = |key: &str| row[key].as_str().and_then(|it| it.parse().ok());
+                let number = |key: &str| row[key].as_u64().or(digits(key));
                 let (Some(epoch), Some(sequence)) = (number("epoch"), number("sequence")) else {
                     continue;
                 };

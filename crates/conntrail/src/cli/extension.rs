@@ -242,7 +242,11 @@ fn status(
     })?;
     let text = match arguments.json {
         true => format!("{}\n", status.json()),
-        false => status.lines().into_iter().map(|line| line + "\n").collect(),
+        false => {
+            let shipper = super::status::lines_of(state_dir);
+            let lines = status.lines().into_iter().chain(shipper);
+            lines.map(|line| line + "\n").collect()
+        }
     };
     Ok((command::status_code(&status), text))
 }

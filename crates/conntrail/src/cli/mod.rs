@@ -10,6 +10,7 @@ pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod query;
 pub(crate) mod replay;
+pub(crate) mod status;
 pub(crate) mod verify;
 pub(crate) mod watch;
 
