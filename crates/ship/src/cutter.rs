@@ -384,3 +384,93 @@ fn previous_epoch(record: &Record) -> Option<(u64, u64)> {
         | NoticeKind::Delivery(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Notice, PreviousEpoch, Stamp};
+
+    const LIMITS: Limits = Limits {
+        records_max: 10,
+        bytes_max: 10_000,
+        range_max: 100,
+    };
+
+    fn started(epoch: u64, previous: (u64, u64)) -> Found {
+        let previous = Some(PreviousEpoch {
+            epoch: previous.0,
+            last_sequence: previous.1,
+            last_at: None,
+            stopped_in_order: false,
+        });
+        Found::Record(Box::new(FoundRecord {
+            id: RecordId { epoch, sequence: 1 },
+            record: Record::Notice(Notice {
+                at: Stamp::default(),
+                kind: NoticeKind::RecorderStarted { previous },
+            }),
+            device: Arc::default(),
+            bytes: 1,
+            head: None,
+        }))
+    }
+
+    fn from(epoch: u64, sequence: u64) -> Cutter {
+        Cutter::new(LIMITS, RecordId { epoch, sequence })
+    }
+
+    fn take(cutter: &mut Cutter, found: Found) -> Taken {
+        cutter.take(found, &Filter::default(), &mut Engine::default())
+    }
+
+    #[test]
+    fn an_end_of_an_epoch_that_was_evicted_is_told_by_the_next() {
+        let mut cutter = from(3, 11);
+        let found = started(4, (3, 15));
+        let Taken::Missing(missing, Some(rest)) = take(&mut cutter, found.clone()) else {
+            panic!("nothing is missing");
+        };
+        assert_eq!((missing.epoch, missing.first, missing.last), (3, 11, 15));
+        assert_eq!(missing.records, Some(5));
+        assert_eq!(rest, found);
+        assert_eq!(take(&mut cutter, rest), Taken::Yes);
+    }
+
+    #[test]
+    fn an_epoch_that_was_read_to_its_end_leaves_nothing_behind() {
+        let mut cutter = from(3, 16);
+        assert_eq!(take(&mut cutter, started(4, (3, 15))), Taken::Yes);
+    }
+
+    #[test]
+    fn where_nobody_tells_how_long_an_epoch_was_the_number_is_unknown() {
+        let mut cutter = from(3, 11);
+        let Taken::Missing(missing, _) = take(&mut cutter, started(6, (5, 2))) else {
+            panic!("nothing is missing");
+        };
+        assert_eq!(
+            (missing.epoch, missing.first, missing.records),
+            (3, 11, None)
+        );
+    }
+
+    #[test]
+    fn what_is_missing_ends_a_batch_and_is_offered_again() {
+        let mut cutter = from(0, 0);
+        assert_eq!(take(&mut cutter, started(1, (0, 0))), Taken::Yes);
+        let missing = FoundMissing {
+            epoch: 1,
+            first: 2,
+            last: 4,
+            records: Some(3),
+            cause: UndeliveredCause::Damaged,
+            reason: String::new(),
+        };
+        let found = Found::Missing(missing.clone());
+        assert_eq!(take(&mut cutter, found.clone()), Taken::Full(found.clone()));
+        let cut = cutter.cut().unwrap();
+        assert_eq!((cut.first, cut.last, cut.items.len()), (1, 1, 1));
+        assert_eq!(take(&mut cutter, found), Taken::Missing(missing, None));
+        assert_eq!(cutter.next().sequence, 5);
+    }
+}

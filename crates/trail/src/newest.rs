@@ -36,3 +36,29 @@ pub fn newest(dir: &Path) -> Result<Option<RecordId>, TrailError> {
     let later = begun.filter(|begun| published.is_none_or(|it| begun.epoch > it.epoch));
     Ok(later.or(published))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TrailWriter, WriterOptions, segments_dir};
+    use record::{Stamp, sample};
+
+    #[test]
+    fn the_newest_record_is_the_last_that_was_published() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = segments_dir(state.path());
+        assert_eq!(newest(&dir).unwrap(), None);
+        for epoch in 1..=2 {
+            let options = WriterOptions::new(sample::device(), 1 << 20);
+            let mut writer = TrailWriter::open(state.path(), options, Stamp::default()).unwrap();
+            let mut last = None;
+            for record in sample::records(epoch, 40) {
+                last = writer.append(&record, record.at().mono);
+            }
+            assert_ne!(newest(&dir).unwrap(), last, "it is not published yet");
+            let flushed = writer.flush(Stamp::default()).unwrap();
+            assert_eq!(newest(&dir).unwrap(), flushed.durable);
+            assert_eq!(flushed.durable, last);
+        }
+    }
+}

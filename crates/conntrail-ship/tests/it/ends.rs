@@ -244,6 +244,65 @@ fn get(address: &str) -> Option<String> {
 }
 
 #[test]
+fn a_destination_that_is_dead_slows_no_other() {
+    let place = Place::new();
+    let file = place.folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let dead = format!("[destination.dead.file]\nfolder = {:?}\n", file.join("x"));
+    let config = place.configure(&dead);
+    let mut writer = place.writer();
+    write(&mut writer, 1, 3_000);
+    let child = place.command("run", &config).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while place.rows().len() < 3_001 {
+        assert!(Instant::now() < end, "{} rows", place.rows().len());
+        thread::sleep(Duration::from_millis(100));
+    }
+    let status = loop {
+        let status = conntrail_ship::status::read(&place.state());
+        if let Some(status) = status.filter(|it| it.destinations.len() == 2) {
+            break status;
+        }
+        assert!(Instant::now() < end, "no status");
+        thread::sleep(Duration::from_millis(100));
+    };
+    kill(child);
+    let dead = &status.destinations["dead"];
+    assert!(
+        ["waiting", "misconfigured"].contains(&dead.state.as_str()),
+        "{dead:?}"
+    );
+    assert!(dead.problem.is_some());
+    assert_eq!(dead.records, 0);
+}
+
+/// What of it is in memory does not grow with what waits.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_backlog_is_read_as_it_is_sent() {
+    let place = Place::new();
+    let config = place.configure("");
+    let mut writer = place.writer();
+    (0..30).for_each(|seed| write(&mut writer, seed, 2_000));
+    let child = place.command("run", &config).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(120);
+    let is_drained = |status: conntrail_ship::status::Status| {
+        let lake = status.destinations.get("lake");
+        lake.is_some_and(|it| it.lag_records == Some(0) && it.records > 60_000)
+    };
+    while !conntrail_ship::status::read(&place.state()).is_some_and(is_drained) {
+        assert!(Instant::now() < end, "it does not drain");
+        thread::sleep(Duration::from_millis(200));
+    }
+    let text = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    kill(child);
+    let line = text.lines().find(|it| it.starts_with("VmHWM:")).unwrap();
+    let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    println!("at most {kilobytes} kB");
+    assert!(kilobytes < 40 << 10, "{kilobytes} kB");
+}
+
+#[test]
 fn a_wrong_configuration_is_named_and_nothing_is_tried() {
     let place = Place::new();
     let config = place.configure("ledger_intervall_s = 3\n");
