@@ -7,9 +7,7 @@ use record::{EndpointId, RecordId, Stamp, codec};
 use sha2::{Digest, Sha256};
 use ship::config::{Destination, Filter};
 use ship::courier::{Plan, PlanId, Stretch, StretchId};
-use ship::{
-    Batch, Cut, Cutter, Encoder, Found, FoundMissing, Limits, Manifest, Parcel, Taken, flat,
-};
+use ship::{Cut, Cutter, Encoder, Found, FoundMissing, Limits, Parcel, Taken, flat};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -159,23 +157,7 @@ impl Desk {
 
     /// The bytes of a cut.
     pub(crate) fn parcel(&mut self, source: &Source, cut: &Cut) -> Parcel {
-        let provenance = flat::Provenance {
-            device: &cut.device,
-            source,
-            epoch: cut.epoch,
-        };
-        let digest = flat::digest(&mut self.texts, provenance, &cut.items);
-        let batch = Batch {
-            manifest: Manifest {
-                id: cut.id(source, self.view),
-                sent: cut.items.len() as u64,
-                left_out: cut.left_out,
-                digest,
-                head: cut.head,
-            },
-            device: Arc::clone(&cut.device),
-            items: cut.items.clone(),
-        };
+        let batch = cut.batch(source, self.view, &mut self.texts);
         self.encoder.encode(&batch)
     }
 

@@ -2,6 +2,7 @@
 
 use record::{Device, EndpointId, Record, RecordId};
 use std::fmt;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use trail::{Head, Source};
 
@@ -95,6 +96,16 @@ impl LeftOut {
     /// All together.
     pub fn total(&self) -> u64 {
         self.opens + self.filtered + self.dropped + self.refused + self.missing
+    }
+}
+
+impl AddAssign for LeftOut {
+    fn add_assign(&mut self, other: LeftOut) {
+        self.opens += other.opens;
+        self.filtered += other.filtered;
+        self.dropped += other.dropped;
+        self.refused += other.refused;
+        self.missing += other.missing;
     }
 }
 

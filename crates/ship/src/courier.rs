@@ -576,12 +576,8 @@ impl Courier {
         self.backoff.succeed();
         self.counts.batches += 1;
         self.counts.records += sent.saturating_sub(refused);
-        let sum = &mut self.counts.left_out;
-        sum.opens += left_out.opens;
-        sum.filtered += left_out.filtered;
-        sum.dropped += left_out.dropped;
-        sum.refused += left_out.refused + refused;
-        sum.missing += left_out.missing;
+        self.counts.left_out += left_out;
+        self.counts.left_out.refused += refused;
     }
 
     /// Something in the batch is at fault: it is looked for by halves. One record alone is given

@@ -1,7 +1,7 @@
 //! Cuts what is read of a trail into batches.
 
 use crate::config::{Filter, LeftOutBy};
-use crate::{BatchId, Item, LeftOut};
+use crate::{Batch, BatchId, Item, LeftOut, Manifest, flat};
 use policy::{Decision, Engine};
 use record::{Device, NoticeKind, Record, RecordId, UndeliveredCause, codec};
 use std::sync::Arc;
@@ -351,6 +351,27 @@ impl Cut {
             first: self.first,
             last: self.last,
             view,
+        }
+    }
+
+    /// The batch that it becomes. `view` is the destination's, see
+    /// [`crate::config::Destination::view`].
+    pub fn batch(&self, source: &trail::Source, view: u32, texts: &mut flat::Texts) -> Batch {
+        let provenance = flat::Provenance {
+            device: &self.device,
+            source,
+            epoch: self.epoch,
+        };
+        Batch {
+            manifest: Manifest {
+                id: self.id(source, view),
+                sent: self.items.len() as u64,
+                left_out: self.left_out,
+                digest: flat::digest(texts, provenance, &self.items),
+                head: self.head,
+            },
+            device: Arc::clone(&self.device),
+            items: self.items.clone(),
         }
     }
 }

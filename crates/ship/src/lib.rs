@@ -9,6 +9,7 @@
 //! - [`Format`]: a batch as bytes, in the words of the destination: a [`Parcel`].
 //! - [`Cutter`]: cuts what is read into batches.
 //! - [`courier`]: what is read and sent when.
+//! - [`Planner`]: what would have been sent of a trail that is there already.
 //! - [`Answer`]: what came of a delivery.
 
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod courier;
 mod cutter;
 pub mod flat;
 mod format;
+mod plan;
 
 pub use answer::{Answer, Guarantee};
 pub use batch::{Batch, BatchId, Item, LeftOut, Manifest};
@@ -27,3 +29,4 @@ pub use cutter::{Cut, Cutter, Found, FoundMissing, FoundRecord, Limits, Taken};
 pub use format::{
     Compression, Encoder, EncoderError, EncoderSettings, Format, Framing, Parcel, native, parquet,
 };
+pub use plan::{Planned, Planner};

@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod extension;
 pub(crate) mod key;
 pub(crate) mod live;
+pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod query;

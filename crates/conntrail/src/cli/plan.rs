@@ -1,0 +1,201 @@
+//! `conntrail plan`: what shipping would come to, by what this machine has recorded.
+
+use super::recorded_in;
+use anyhow::{Context, bail};
+use policy::Policy;
+use ship::config::{self, Config, Destination};
+use ship::{Planned, Planner};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use trail::{Source, TrailReader, segments_dir, side_trails};
+
+/// What `conntrail plan` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The proposed configuration of the shipper [default: ship.toml beside the recorder's].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Only this destination.
+    #[arg(long, value_name = "NAME")]
+    destination: Option<String>,
+    /// A proposed privacy policy, in the place of those that the destinations name.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// For so many machines like this one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    machines: u64,
+    /// One JSON object for each destination, one a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shorter, and a day cannot be told from it.
+const SPAN_NS_MIN: i64 = 3_600_000_000_000;
+const DAY_NS: f64 = 86_400e9;
+
+/// Reads the trail as the shipper would, and sends nothing.
+pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    recorded_in(state_dir)?;
+    let config = read_config(arguments)?;
+    let mut out = io::stdout().lock();
+    for (name, destination) in &config.destination {
+        let planned = plan(state_dir, destination, arguments.policy.as_deref())
+            .with_context(|| format!("destination \"{name}\""))?;
+        let estimate = Estimate::new(&planned, arguments.machines);
+        let text = match arguments.json {
+            true => format!("{}\n", estimate.json(name, destination, &planned)),
+            false => estimate.words(name, destination, &planned),
+        };
+        out.write_all(text.as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {
+    let path = arguments.config.clone();
+    let path = path.unwrap_or_else(|| host::paths::ship_file(None));
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!(
+            "{} cannot be read; name the shipper's configuration with --config",
+            path.display()
+        )
+    })?;
+    let mut config = config::parse(&text).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("{}: {}", path.display(), problems.join("; "))
+    })?;
+    if let Some(wanted) = &arguments.destination {
+        config.destination.retain(|name, _| name == wanted);
+        if config.destination.is_empty() {
+            bail!("{} has no destination \"{wanted}\"", path.display());
+        }
+    }
+    Ok(config)
+}
+
+fn plan(
+    state_dir: &Path,
+    destination: &Destination,
+    proposed: Option<&Path>,
+) -> anyhow::Result<Planned> {
+    let mut planner = Planner::new(destination, policy(destination, proposed)?)?;
+    let mut sources = vec![(Source::Recorder, segments_dir(state_dir))];
+    for side in side_trails(state_dir).trails {
+        sources.push((Source::Side(side.name), segments_dir(&side.state)));
+    }
+    for (source, folder) in sources {
+        planner.begin(&source);
+        let mut reader = TrailReader::open(&folder)?;
+        while let Some(item) = reader.next_raw()? {
+            let found = planner.found(item);
+            planner.take(found, reader.head());
+        }
+    }
+    Ok(planner.finish())
+}
+
+fn policy(destination: &Destination, proposed: Option<&Path>) -> anyhow::Result<Option<Policy>> {
+    let path = proposed.or(destination.policy_file.as_deref());
+    let text = match (path, &destination.policy) {
+        (Some(path), _) => fs::read_to_string(path).with_context(|| path.display().to_string())?,
+        (None, Some(text)) => text.clone(),
+        (None, None) => return Ok(None),
+    };
+    Policy::parse(&text).map(Some).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the privacy policy is wrong: {}", problems.join("; "))
+    })
+}
+
+/// A day of so many machines, by what one recorded; `None` where it recorded for too short a time.
+struct Estimate {
+    machines: u64,
+    span_ns: i64,
+    per_day: Option<PerDay>,
+}
+
+struct PerDay {
+    records: f64,
+    batches: f64,
+    bytes: f64,
+}
+
+impl Estimate {
+    fn new(planned: &Planned, machines: u64) -> Estimate {
+        let span_ns = match (planned.first, planned.last) {
+            (Some(first), Some(last)) => last.0.saturating_sub(first.0),
+            (None, _) | (_, None) => 0,
+        };
+        let factor = machines as f64 * DAY_NS / span_ns as f64;
+        let per_day = (span_ns >= SPAN_NS_MIN).then(|| PerDay {
+            records: planned.records as f64 * factor,
+            batches: planned.batches as f64 * factor,
+            bytes: planned.bytes as f64 * factor,
+        });
+        Estimate {
+            machines,
+            span_ns,
+            per_day,
+        }
+    }
+
+    fn words(&self, name: &str, destination: &Destination, planned: &Planned) -> String {
+        let kind = destination.kind().map_or("nowhere", |kind| kind.name());
+        let Planned {
+            read,
+            records,
+            batches,
+            bytes,
+            left_out,
+            ..
+        } = planned;
+        let hours = self.span_ns as f64 / 3_600e9;
+        let mut text = format!(
+            "{name} ({kind}): of {read} records in {hours:.1} hours, {records} would have been sent \
+             in {batches} batches of {bytes} bytes in all\n  left out: {} opens, {} by the filter, \
+             {} by the privacy policy\n",
+            left_out.opens, left_out.filtered, left_out.dropped,
+        );
+        text += &match &self.per_day {
+            Some(day) => format!(
+                "  a day of {} machines like this one: {:.0} records, {:.0} batches, {:.3} GB\n",
+                self.machines,
+                day.records,
+                day.batches,
+                day.bytes / 1e9,
+            ),
+            None => "  less than an hour was recorded: nothing can be said of a day\n".to_owned(),
+        };
+        text
+    }
+
+    fn json(&self, name: &str, destination: &Destination, planned: &Planned) -> String {
+        let kind = destination.kind().map_or("nowhere", |kind| kind.name());
+        let per_day = self.per_day.as_ref().map(|day| {
+            serde_json::json!({
+                "machines": self.machines,
+                "records": day.records.round(),
+                "batches": day.batches.round(),
+                "bytes": day.bytes.round(),
+            })
+        });
+        serde_json::json!({
+            "destination": name,
+            "kind": kind,
+            "span_ns": self.span_ns,
+            "read": planned.read,
+            "records": planned.records,
+            "batches": planned.batches,
+            "bytes": planned.bytes,
+            "left_out": {
+                "opens": planned.left_out.opens,
+                "filtered": planned.left_out.filtered,
+                "dropped": planned.left_out.dropped,
+            },
+            "per_day": per_day,
+        })
+        .to_string()
+    }
+}
