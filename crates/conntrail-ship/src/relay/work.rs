@@ -18,6 +18,9 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fr
 /// How often a stop is looked for while there is something to wait for.
 const STOP_POLL: Duration = Duration::from_millis(100);
 
+/// So often messages are asked for in vain before the relay connects anew.
+const FAILURES_MAX: u32 = 6;
+
 /// So many rows a message, until it is known better.
 const ROWS_A_MESSAGE: usize = 200;
 
@@ -102,8 +105,24 @@ impl<'a> Relay<'a> {
     }
 
     async fn work(&mut self, source: &Source) -> Result<(), SourceError> {
+        let mut failures = 0;
         while !self.is_stopping() {
-            let (mut round, mut held) = self.gather(source).await?;
+            let (mut round, mut held) = match self.gather(source).await {
+                Ok(gathered) => gathered,
+                // Another leader is chosen within seconds, and then the same question is answered;
+                // to ask for stream and consumer anew takes a cluster longer.
+                Err(error) if failures < FAILURES_MAX => {
+                    failures += 1;
+                    self.trouble(Some(error.to_string()));
+                    self.pause(back_off(failures, None)).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if failures > 0 {
+                failures = 0;
+                self.trouble(None);
+            }
             if held.is_empty() {
                 continue;
             }

@@ -1,14 +1,15 @@
 //! The real relay between a real JetStream and a real ClickHouse.
 
 use super::made::{Machine, an_epoch, make_tables};
-use engines::{ClickHouse, ClickHouseOptions, Nats, NatsCluster};
+use engines::{ClickHouse, ClickHouseOptions, Nats, NatsCluster, Port, http};
 use ship::{Batch, Compression, Encoder, EncoderSettings, Format, Framing};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(60);
+/// A cluster that lost a node, on a machine that has other things to do, takes its time.
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// The relay as it is shipped; it ends with the value.
 struct Relay(Child);
@@ -210,14 +211,14 @@ fn a_leader_that_is_killed_takes_nothing_with_it() {
     make_stream(&cluster.nodes()[0], 3);
     let settings = ground.settings(&cluster.urls());
     let relay = Relay::start(&settings);
-    let batches = batches(2, 2_000, 50);
+    let batches = batches(2, 1_000, 50);
     let leader = wait_until(|| cluster.leader("CONNTRAIL"));
     let other = &cluster.nodes()[(leader + 1) % 3];
-    publish(other, &batches[..40]);
+    publish(other, &batches[..20]);
     wait_until(|| (rows(&ground) > 300).then_some(()));
     cluster.nodes()[leader].kill();
     // What is not acknowledged is published again, as a shipper does.
-    for batch in &batches[40..] {
+    for batch in &batches[20..] {
         let id = batch.manifest.id.to_string();
         wait_until(|| {
             let stored = other
@@ -228,8 +229,8 @@ fn a_leader_that_is_killed_takes_nothing_with_it() {
         });
     }
     let stored = || other.connect().count("CONNTRAIL").ok().flatten();
-    wait_until(|| (stored() == Some(80)).then_some(()));
-    ground.balances(4_000);
+    wait_until(|| (stored() == Some(40)).then_some(()));
+    ground.balances(2_000);
     relay.stop();
 }
 
@@ -305,6 +306,10 @@ fn a_password_that_is_wrong_is_waited_for_and_read_anew() {
     make_stream(&server, 1);
     publish(&server, &batches(1, 100, 50));
     let settings = ground.settings(&[server.url()]);
+    let port = Port::reserve();
+    let listen = format!("[metrics]\nlisten = \"127.0.0.1:{}\"\n", port.number());
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, text + &listen).unwrap();
     let password = ground.folder.path().join("password");
     fs::write(&password, "over here\n").unwrap();
     let relay = Relay::start(&settings);
@@ -312,6 +317,14 @@ fn a_password_that_is_wrong_is_waited_for_and_read_anew() {
     assert_eq!(rows(&ground), 0);
     fs::write(&password, "over there\n").unwrap();
     ground.balances(100);
+    let figures = || http::get(port.number(), "/metrics").unwrap().text();
+    wait_until(|| {
+        figures()
+            .contains("conntrail_relay_acknowledged_total 2\n")
+            .then_some(())
+    });
+    assert!(figures().contains("conntrail_relay_up 1\n"));
+    assert!(figures().contains("conntrail_relay_rows_total{table=\"connections\"} 99\n"));
     relay.stop();
 }
 
