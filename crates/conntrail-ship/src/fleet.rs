@@ -251,7 +251,8 @@ fn tables() -> String {
         let storage = table.storage();
         let _ = write!(
             out,
-            "\nCREATE TABLE IF NOT EXISTS {{{{database}}}}.{name}{{{{cluster}}}}\n(\n    {lines}\n)\n\
+            "\nCREATE TABLE IF NOT EXISTS {{{{database}}}}.{name}{{{{cluster}}}}\n\
+             (\n    {lines}\n)\n\
              ENGINE = {{{{replacing}}}}\n{storage}SETTINGS {SETTINGS}{{{{storage}}}};\n",
         );
     }
