@@ -314,6 +314,26 @@ fn the_strict_policy_leaves_nothing_of_what_was_planted() {
 }
 
 #[test]
+fn alone_a_record_is_treated_the_same_whatever_came_before() {
+    let rules = rule(
+        "drop",
+        "record",
+        "when = { destination = \"*.example.com\" }",
+    );
+    let mut engine = engine(&policy(&rules));
+    let mut open = planted();
+    open.phase = Phase::Open;
+    open.hostname = None;
+    let mut alone = |connection: &Connection| {
+        let mut record = Record::Connection(connection.clone());
+        engine.apply_alone(&mut record)
+    };
+    assert_eq!(alone(&open), Decision::Kept);
+    assert_eq!(alone(&planted()), Decision::Dropped(1));
+    assert_eq!(alone(&planted()), Decision::Dropped(1));
+}
+
+#[test]
 fn the_close_of_what_was_told_is_kept_as_an_outline() {
     let rules = rule(
         "drop",

@@ -95,7 +95,7 @@ impl Trail {
             }));
         }
         let group = if self.rewritten { 16 } else { 4 };
-        let head = at.sequence.is_multiple_of(group).then(|| Head {
+        let head = at.sequence.is_multiple_of(group).then_some(Head {
             epoch: at.epoch,
             sequence: at.sequence,
             hash: [at.sequence as u8; 32],
