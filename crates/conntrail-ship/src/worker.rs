@@ -73,6 +73,7 @@ struct Worker {
     saved_version: Option<u64>,
     sources: Vec<Source>,
     tend_at: Mono,
+    look_at: Mono,
     bytes: u64,
     since: Stamp,
     /// Every trail was read to its end in the last round.
@@ -145,6 +146,7 @@ impl Worker {
             saved_version: None,
             sources: Vec::new(),
             tend_at: Mono(0),
+            look_at: Mono(0),
             bytes: 0,
             since: clock::stamp(),
             at_end: false,
@@ -156,7 +158,7 @@ impl Worker {
         while !self.task.shared.stop.load(Ordering::Relaxed) {
             let now = clock::mono();
             self.tend(now).await;
-            self.look()?;
+            self.look(now)?;
             let progressed = self.read(now)?;
             self.commit()?;
             self.send(now);
@@ -191,7 +193,11 @@ impl Worker {
         self.sources.extend(sides.map(|it| Source::Side(it.name)));
     }
 
-    fn look(&mut self) -> anyhow::Result<()> {
+    fn look(&mut self, now: Mono) -> anyhow::Result<()> {
+        if now < self.look_at {
+            return Ok(());
+        }
+        self.look_at = now.plus_ns(LOOK_EVERY.as_nanos() as u64);
         for source in &self.sources {
             if let Some(newest) = trail::newest(&trail_dir(&self.task.state_dir, source))? {
                 self.courier.head(source, newest);
@@ -273,6 +279,8 @@ impl Worker {
     }
 
     async fn wait(&mut self, pause: Duration) {
+        // Deliveries go on even where there is always more to read.
+        tokio::task::yield_now().await;
         let answered = if self.under_way.is_empty() {
             tokio::time::sleep(pause).await;
             None
