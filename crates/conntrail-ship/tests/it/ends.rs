@@ -97,6 +97,22 @@ impl Place {
         rows
     }
 
+    /// Bytes of all lines about the recorder's trail, its manifests among them.
+    fn bytes_of_rows(&self) -> u64 {
+        let entries = fs::read_dir(self.lake()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let files = paths.filter(|path| path.extension().is_some_and(|it| it != "marks"));
+        let texts = files.map(|path| fs::read_to_string(path).unwrap_or_default());
+        let is_mine = |line: &&str| !line.contains("\"source\":\"ship\"");
+        let bytes = |text: String| -> usize {
+            text.lines()
+                .filter(is_mine)
+                .map(|line| line.len() + 1)
+                .sum()
+        };
+        texts.map(bytes).sum::<usize>() as u64
+    }
+
     fn ids(&self) -> BTreeSet<RecordId> {
         let mut reader = TrailReader::open(&segments_dir(&self.state())).unwrap();
         let mut ids = BTreeSet::new();
@@ -232,6 +248,54 @@ fn a_shipper_says_how_it_goes_and_serves_figures() {
         ("file", "delivering")
     );
     assert!(lake.records >= 500);
+}
+
+/// What the plan says of the recorder's trail, as far as it was recorded.
+fn plan(place: &Place, config: &Path) -> ship::Planned {
+    let config = ship::config::parse(&fs::read_to_string(config).unwrap()).unwrap();
+    let mut planner = ship::Planner::new(&config.destination["lake"], None).unwrap();
+    planner.begin(&trail::Source::Recorder);
+    let mut reader = TrailReader::open(&segments_dir(&place.state())).unwrap();
+    while let Some(item) = reader.next_raw().unwrap() {
+        let found = planner.found(item);
+        planner.take(found, reader.head());
+    }
+    planner.finish()
+}
+
+#[test]
+fn what_shipping_takes_was_planned_within_a_tenth() {
+    let place = Place::new();
+    let config = place.configure("");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("batch_age_max_ms = 50", "batch_age_max_ms = 700");
+    fs::write(&config, text.replace("filter.opens = true\n", "")).unwrap();
+    let mut writer = place.writer();
+    let child = place.command("run", &config).spawn().unwrap();
+    // Slow enough that age ends most batches, and a burst that fills some.
+    for (index, mut record) in (0_u64..).zip(sample::records(5, 500)) {
+        let now = host::clock::stamp();
+        match &mut record {
+            Record::Connection(connection) => connection.at = now,
+            Record::Notice(notice) => notice.at = now,
+        }
+        writer.append(&record, now.mono).unwrap();
+        let _ = writer.flush(now).unwrap();
+        if index < 120 {
+            thread::sleep(Duration::from_millis(40));
+        }
+    }
+    drop(writer);
+    thread::sleep(Duration::from_secs(2));
+    kill(child);
+    assert!(place.once(&config));
+    let planned = plan(&place, &config);
+    assert!(planned.left_out.opens > 0 && planned.batches > 10);
+    let records = place.rows().len() as u64;
+    assert_eq!(records, planned.records);
+    let bytes: u64 = place.bytes_of_rows();
+    let difference = bytes.abs_diff(planned.bytes);
+    assert!(difference * 10 <= bytes, "{bytes} bytes, and {planned:?}");
 }
 
 fn get(address: &str) -> Option<String> {

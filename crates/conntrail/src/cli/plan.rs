@@ -153,9 +153,9 @@ impl Estimate {
         } = planned;
         let hours = self.span_ns as f64 / 3_600e9;
         let mut text = format!(
-            "{name} ({kind}): of {read} records in {hours:.1} hours, {records} would have been sent \
-             in {batches} batches of {bytes} bytes in all\n  left out: {} opens, {} by the filter, \
-             {} by the privacy policy\n",
+            "{name} ({kind}): of {read} records in {hours:.1} hours, {records} would have been \
+             sent, in {batches} batches of {bytes} bytes in all\n  left out: {} opens, \
+             {} by the filter, {} by the privacy policy\n",
             left_out.opens, left_out.filtered, left_out.dropped,
         );
         text += &match &self.per_day {
