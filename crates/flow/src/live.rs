@@ -34,6 +34,8 @@ pub(crate) struct Flow {
     /// What was heard of it last was how much passed.
     pub(crate) heard_totals_last: bool,
     pub(crate) last_record: Mono,
+    /// An update told of it.
+    pub(crate) is_updated: bool,
     /// It is beyond the limit of its process and has no record so far.
     pub(crate) is_summed: bool,
 }
@@ -134,6 +136,7 @@ impl Flow {
             last_seen: opened.at,
             heard_totals_last: false,
             last_record: opened.at,
+            is_updated: false,
             is_summed: false,
         }
     }

@@ -58,7 +58,8 @@ pub struct Config {
     /// How long an open waits before it is told, in nanoseconds. A flow that ends before is told by
     /// its close alone, which has the whole story.
     pub open_delay_ns: u64,
-    /// Between two updates of one flow, in nanoseconds.
+    /// Between two updates of one flow, in nanoseconds. The first comes after a minute where that
+    /// is less: whoever reads no opens learns then of what lives on.
     pub update_interval_ns: u64,
     /// Between two ledger notices, in nanoseconds.
     pub ledger_interval_ns: u64,
@@ -252,6 +253,9 @@ struct Untold {
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
+
+/// The first update of a flow comes so long after its open, in nanoseconds, or earlier.
+const FIRST_UPDATE_NS: u64 = 60 * SECOND_NS;
 
 /// A clock that is disciplined moves less than this between two readings; one that is set, more.
 const CLOCK_STEP_NS_MIN: u64 = 100_000_000;
@@ -632,8 +636,12 @@ impl FlowTable {
                 flow.give_to(owner, &mut self.processes);
             }
         }
-        if !flow.is_summed && now.since_ns(flow.last_record) >= self.config.update_interval_ns {
-            flow.last_record = now;
+        let interval_ns = match flow.is_updated {
+            true => self.config.update_interval_ns,
+            false => self.config.update_interval_ns.min(FIRST_UPDATE_NS),
+        };
+        if !flow.is_summed && now.since_ns(flow.last_record) >= interval_ns {
+            (flow.last_record, flow.is_updated) = (now, true);
             let draft = flow.draft(self.epoch, Phase::Update, at, &mut self.processes);
             let connection = draft.finish(&mut self.processes);
             self.outputs.push_back(Pending::Connection(connection));
@@ -1351,8 +1359,9 @@ mod tests {
             records
                 .iter()
                 .filter(|record| record.phase == Phase::Update)
-                .count(),
-            2
+                .map(|record| record.at.mono.since_ns(Mono(2_000)) / (60 * SECOND_NS))
+                .collect::<Vec<_>>(),
+            [1, 6, 11]
         );
     }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct Filter {
     /// Opens, as they come. Default no: the close tells the whole story, and of what lives longer
-    /// than the recorder's `flow.update_interval_s` an update tells.
+    /// than a minute an update tells.
     pub opens: Option<bool>,
     /// Updates about connections that live long. Default yes.
     pub updates: Option<bool>,
