@@ -53,6 +53,8 @@ pub(super) struct Source {
     pub(super) since: Option<String>,
     /// The architecture that alone has them under this name.
     pub(super) only: Option<String>,
+    /// The programs that may ask for them, where not all may that load the library.
+    pub(super) programs: Option<BTreeSet<String>>,
     /// Why, where no header declares them.
     pub(super) why: Option<String>,
     /// As the linker writes them: an underscore before the name in C.
@@ -258,10 +260,9 @@ impl Allowed {
             }
         }
         for (name, library) in &self.libraries {
-            library
-                .from
-                .iter()
-                .try_for_each(Source::consistent)
+            let mut sources = library.from.iter();
+            sources
+                .try_for_each(|source| source.consistent(&library.programs))
                 .with_context(|| format!("{name}.toml is not as it should be"))?;
         }
         Ok(())
@@ -269,7 +270,8 @@ impl Allowed {
 }
 
 impl Source {
-    fn consistent(&self) -> Result<()> {
+    /// `programs` may load the library.
+    fn consistent(&self, programs: &BTreeSet<String>) -> Result<()> {
         let is_emitted = self.header == COMPILER;
         if is_emitted != self.why.is_some() || !(is_emitted || is_header(&self.header)) {
             bail!(
@@ -279,6 +281,10 @@ impl Source {
         }
         if !matches!(self.only.as_deref(), None | Some("arm64" | "x86_64")) {
             bail!("{:?}: `only` is arm64 or x86_64", self.symbols);
+        }
+        let mut own = self.programs.iter().flatten();
+        if let Some(stranger) = own.find(|it| !programs.contains(*it)) {
+            bail!("{:?}: {stranger} may not load this library", self.symbols);
         }
         Ok(())
     }
@@ -374,6 +380,17 @@ mod tests {
         assert!(error.contains("a `why`"), "{error}");
         let text = format!("{BSM}[[from]]\nheader = 'somewhere'\nsymbols = ['_a']\n");
         assert!(library(&text).consistent().is_err());
+    }
+
+    #[test]
+    fn what_is_for_one_program_is_for_one_that_may_load_the_library() {
+        let list = |program: &str| {
+            let from = "[[from]]\nheader = 'a.h'\nsymbols = ['_a']";
+            library(&format!("{BSM}{from}\nprograms = ['{program}']\n")).consistent()
+        };
+        assert!(list("conntraild").is_ok());
+        let error = format!("{:#}", list("conntrail-ship").unwrap_err());
+        assert!(error.contains("conntrail-ship may not load"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is wrong with a linked program. Everything here is a function of plain data, so that every
 //! rule has a test that breaks it.
 
-use super::allowed::{Allowed, Library};
+use super::allowed::{Allowed, Source};
 use super::binds::Bind;
 use super::forbidden::{As, Forbidden, PRIVATE, TRAFFIC};
 use super::image::{Image, Version};
@@ -100,10 +100,18 @@ pub(super) fn imports(subject: &Subject, allowed: &Allowed) -> Vec<String> {
             return Some(format!("asks for {symbol} from no library ({ordinal})"));
         };
         let library = allowed.library_at(path).map(|(_, library)| library);
-        if library.is_some_and(|library| has(library, symbol, subject.architecture)) {
-            return None;
+        let sources = library.into_iter().flat_map(|it| &it.from);
+        let sources: Vec<&Source> = sources
+            .filter(|source| has(source, symbol, subject.architecture))
+            .collect();
+        if sources.is_empty() {
+            return Some(format!("asks {path} for {symbol}, which is not listed"));
         }
-        Some(format!("asks {path} for {symbol}, which is not listed"))
+        let is_its = sources.iter().any(|source| {
+            let programs = source.programs.as_ref();
+            programs.is_none_or(|programs| programs.contains(subject.program))
+        });
+        (!is_its).then(|| format!("asks {path} for {symbol}, which is not for this program"))
     };
     subject.image.imports.iter().filter_map(judge).collect()
 }
@@ -206,14 +214,9 @@ pub(super) fn too_new(allowed: &Allowed) -> Result<Vec<String>> {
     Ok(findings)
 }
 
-fn has(library: &Library, symbol: &str, architecture: Architecture) -> bool {
-    library.from.iter().any(|source| {
-        let is_here = source
-            .only
-            .as_deref()
-            .is_none_or(|only| only == architecture.name());
-        is_here && source.symbols.contains(symbol)
-    })
+fn has(source: &Source, symbol: &str, architecture: Architecture) -> bool {
+    let only = source.only.as_deref();
+    only.is_none_or(|only| only == architecture.name()) && source.symbols.contains(symbol)
 }
 
 /// Letters, digits, underscores and colons, and no digit first: a selector, a class, a function.
@@ -265,7 +268,9 @@ mod tests {
         let system = list(
             "install-name = '/usr/lib/libSystem.B.dylib'\nprograms = ['conntraild', 'conntrail']\n\
              [[from]]\nheader = 'fcntl.h'\nsymbols = ['_open']\n\
-             [[from]]\nheader = 'sys/stat.h'\nonly = 'x86_64'\nsymbols = ['_stat$INODE64']",
+             [[from]]\nheader = 'sys/stat.h'\nonly = 'x86_64'\nsymbols = ['_stat$INODE64']\n\
+             [[from]]\nheader = 'sys/socket.h'\nprograms = ['conntrail']\n\
+             symbols = ['_connect']",
         );
         let extension = list(
             "install-name = '/System/Library/Frameworks/NetworkExtension.framework/Versions/A/\
@@ -361,6 +366,24 @@ mod tests {
     fn an_import_that_is_not_listed_is_found() {
         let found = broken(|image| insert(image, "_ptrace"));
         assert_eq!(found, ["imports"]);
+    }
+
+    #[test]
+    fn an_import_that_another_program_alone_may_have_is_found() {
+        let mut image = image();
+        insert(&mut image, "_connect");
+        let judge = |program| {
+            let subject = Subject {
+                program,
+                architecture: Architecture::Arm64,
+                image: &image,
+            };
+            imports(&subject, &allowed())
+        };
+        assert_eq!(judge("conntrail"), [""; 0]);
+        let found = judge("conntraild");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("not for this program"), "{found:?}");
     }
 
     #[test]
@@ -493,7 +516,7 @@ mod tests {
         let found = unused(&[&image], &allowed(), "libSystem");
         assert_eq!(found.len(), 2, "{found:?}");
         let found = unused(&[&image], &allowed(), "NetworkExtension");
-        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found.len(), 4, "{found:?}");
     }
 
     #[test]

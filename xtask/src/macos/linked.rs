@@ -160,6 +160,26 @@ fn a_planted_import_is_found_when_the_linker_lets_it_through() {
 
 #[test]
 #[ignore = "needs macos: links a program with a mistake"]
+fn a_planted_call_that_only_the_shipper_may_make_is_found_in_the_recorder() {
+    let calls = [
+        "extern int connect(int, const void *, unsigned);\n\
+         int (*use)(int, const void *, unsigned) = connect;",
+        "extern long send(int, const void *, unsigned long, int);\n\
+         long (*use)(int, const void *, unsigned long, int) = send;",
+        "extern int socket(int, int, int);\nint (*use)(int, int, int) = socket;",
+    ];
+    // The linker lets it through: what one of the programs may, is in the stubs for all of them.
+    for code in calls {
+        assert_eq!(
+            broken("shippers", Planted::new(code)),
+            ["imports"],
+            "{code}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs macos: links a program with a mistake"]
 fn a_planted_private_framework_is_found() {
     let mut planted = Planted::new("extern int planted(void);\nint (*use)(void) = planted;");
     planted.framework = Some("/System/Library/PrivateFrameworks/Planted.framework/Planted");
