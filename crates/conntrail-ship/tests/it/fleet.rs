@@ -1,5 +1,7 @@
 //! What runs on the fleet's side, on real engines.
 
+mod end_to_end;
+mod laptop;
 mod ledger;
 mod made;
 mod queries;

@@ -12,21 +12,21 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(150);
 
 /// The relay as it is shipped; it ends with the value.
-struct Relay(Child);
+pub(super) struct Relay(Child);
 
 impl Relay {
-    fn start(settings: &Path) -> Relay {
+    pub(super) fn start(settings: &Path) -> Relay {
         let mut command = Command::new(env!("CARGO_BIN_EXE_conntrail-ship"));
         command.arg("relay").arg("--config").arg(settings);
         Relay(command.stdin(Stdio::null()).spawn().unwrap())
     }
 
-    fn kill(mut self) {
+    pub(super) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
-    fn stop(mut self) {
+    pub(super) fn stop(mut self) {
         let pid = self.0.id().to_string();
         let status = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         assert!(status.success());
@@ -44,7 +44,7 @@ impl Drop for Relay {
 }
 
 #[track_caller]
-fn wait_until<T>(mut found: impl FnMut() -> Option<T>) -> T {
+pub(super) fn wait_until<T>(mut found: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(it) = found() {
@@ -55,13 +55,13 @@ fn wait_until<T>(mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-struct Ground {
-    store: ClickHouse,
+pub(super) struct Ground {
+    pub(super) store: ClickHouse,
     folder: tempfile::TempDir,
 }
 
 impl Ground {
-    fn new() -> Ground {
+    pub(super) fn new() -> Ground {
         let store = ClickHouse::start_with(ClickHouseOptions {
             user: "relay",
             password: "over there",
@@ -73,7 +73,7 @@ impl Ground {
     }
 
     /// Settings with small rounds, so that much can go wrong between them.
-    fn settings(&self, servers: &[String]) -> PathBuf {
+    pub(super) fn settings(&self, servers: &[String]) -> PathBuf {
         let path = self.folder.path().join("relay.toml");
         let text = format!(
             "[jetstream]\nservers = {servers:?}\nack_wait_s = 5\n\
@@ -86,7 +86,7 @@ impl Ground {
         path
     }
 
-    fn ask(&self, query: &str) -> String {
+    pub(super) fn ask(&self, query: &str) -> String {
         self.store.query(query).trim_end().to_owned()
     }
 
@@ -126,7 +126,7 @@ fn bytes(batch: &Batch) -> Vec<u8> {
 }
 
 /// The stream as `fleet/nats/stream.json` has it, on so many nodes and smaller.
-fn make_stream(server: &Nats, replicas: u64) {
+pub(super) fn make_stream(server: &Nats, replicas: u64) {
     let mut config = definition("stream.json");
     config["num_replicas"] = replicas.into();
     // No more than a machine that runs tests has.
