@@ -150,6 +150,12 @@ impl Desk {
         reading.is_some_and(|it| it.since.is_some() || it.pending.is_some())
     }
 
+    /// When the first of what waits for more waits no longer; `None` where nothing waits.
+    pub(crate) fn due(&self) -> Option<record::Mono> {
+        let since = self.readings.values().filter_map(|it| it.since).min();
+        since.map(|since| since.plus_ns(self.age_max_ns))
+    }
+
     /// Forgets stretches that are not there any more.
     pub(crate) fn keep(&mut self, is_there: impl Fn(StretchId) -> bool) {
         self.readings.retain(|id, _| is_there(*id));

@@ -19,4 +19,5 @@ pub mod sinks;
 mod state;
 pub mod status;
 pub mod tls;
+mod warnings;
 mod worker;

@@ -49,6 +49,8 @@ struct Shipper {
 }
 
 const TICK: Duration = Duration::from_millis(50);
+/// A signal may wait so long.
+const TICK_RUN: Duration = Duration::from_millis(250);
 const STATUS_EVERY_NS: u64 = 2_000_000_000;
 const LEDGER_INTERVAL_S: u64 = 600;
 /// All destinations have read everything in so many looks, one after the other: what one of them
@@ -133,8 +135,9 @@ impl Shipper {
         let started = clock::mono();
         let (mut status_at, mut quiet) = (Mono(0), 0);
         let mut all_delivered = false;
+        let tick = if self.options.once { TICK } else { TICK_RUN };
         while !stop.load(Ordering::Relaxed) {
-            thread::sleep(TICK);
+            thread::sleep(tick);
             let now = clock::mono();
             if reload.swap(false, Ordering::Relaxed) {
                 self.reload();
@@ -211,6 +214,7 @@ impl Shipper {
             endpoint: self.device.endpoint,
             own: Arc::clone(&self.own),
             shared: Arc::clone(&shared),
+            once: self.options.once,
         };
         let thread = thread::Builder::new()
             .name(format!("to {name}"))

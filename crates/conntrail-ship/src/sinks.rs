@@ -89,6 +89,33 @@ impl AnySink {
     }
 }
 
+impl AnySink {
+    /// What somebody should know though deliveries go on, since the last call.
+    pub fn take_warnings(&self) -> Vec<String> {
+        match self {
+            AnySink::Elastic(it) => it.take_warnings(),
+            AnySink::Hec(it) => it.take_warnings(),
+            AnySink::Otlp(it) => it.take_warnings(),
+            AnySink::File(_) | AnySink::JetStream(_) | AnySink::S3(_) | AnySink::Syslog(_) => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// The files that were deleted since the start for want of room, where it is files.
+    pub fn deleted(&self) -> Option<file::Deleted> {
+        match self {
+            AnySink::File(it) => Some(it.deleted()),
+            AnySink::Elastic(_)
+            | AnySink::Hec(_)
+            | AnySink::JetStream(_)
+            | AnySink::Otlp(_)
+            | AnySink::S3(_)
+            | AnySink::Syslog(_) => None,
+        }
+    }
+}
+
 /// Calls the same method of whatever sink it is.
 macro_rules! each {
     ($sink:expr, $it:ident => $call:expr) => {

@@ -41,6 +41,12 @@ pub struct DestinationStatus {
     pub unknown: u64,
     /// Records that wait; absent where that is not known.
     pub lag_records: Option<u64>,
+    /// What somebody should know though deliveries go on, of the last hour.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Files that were deleted for want of room; absent where the destination is not files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_files: Option<u64>,
 }
 
 /// Where it stands for the trail in `state_dir`.

@@ -6,11 +6,13 @@ use crate::power;
 use crate::sinks::{AnySink, Sink};
 use crate::state::StateFile;
 use crate::status::DestinationStatus;
+use crate::tls;
+use crate::warnings::Warnings;
 use anyhow::Context;
 use host::clock;
 use record::{
     Delivery, DeliveryGuarantee, DeliveryLeftOut, DeliveryState, EndpointId, Mono, NoticeKind,
-    Stamp,
+    RecordId, Stamp,
 };
 use ship::config::{Destination, Kind, OnBattery};
 use ship::courier::{Courier, PlanId, Saved, Settings, Want};
@@ -21,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::task::{JoinSet, LocalSet};
 use trail::{Source, side_trails};
 
@@ -41,6 +43,8 @@ pub(crate) struct Report {
     pub(crate) kind: &'static str,
     pub(crate) delivery: Delivery,
     pub(crate) unknown: u64,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) deleted_files: Option<u64>,
 }
 
 /// What a destination's thread begins with.
@@ -51,10 +55,17 @@ pub(crate) struct Task {
     pub(crate) endpoint: EndpointId,
     pub(crate) own: Arc<OwnTrail>,
     pub(crate) shared: Arc<Shared>,
+    /// It is to end when all is delivered, so each look matters.
+    pub(crate) once: bool,
 }
 
-/// How often is looked for something new.
+/// How soon is looked again after there was something new.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often is looked where nothing new has come for long: the recorder syncs once a second, so
+/// more would find nothing sooner.
+const LOOK_EVERY_IDLE: Duration = Duration::from_secs(1);
+/// No shorter is any pause.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// How often is looked for other side trails, the power, and files that end by age.
 const TEND_EVERY_NS: u64 = 5_000_000_000;
 /// How long answers are waited for at the end.
@@ -74,10 +85,13 @@ struct Worker {
     sources: Vec<Source>,
     tend_at: Mono,
     look_at: Mono,
+    look_every: Duration,
+    newest: BTreeMap<Source, RecordId>,
     bytes: u64,
     since: Stamp,
     /// Every trail was read to its end in the last round.
     at_end: bool,
+    warnings: Warnings,
 }
 
 impl Task {
@@ -106,6 +120,7 @@ impl Task {
             endpoint: self.endpoint,
             own: Arc::clone(&self.own),
             shared: Arc::clone(&self.shared),
+            once: self.once,
         }
     }
 
@@ -147,9 +162,12 @@ impl Worker {
             sources: Vec::new(),
             tend_at: Mono(0),
             look_at: Mono(0),
+            look_every: LOOK_EVERY,
+            newest: BTreeMap::new(),
             bytes: 0,
             since: clock::stamp(),
             at_end: false,
+            warnings: Warnings::default(),
             task,
         })
     }
@@ -166,7 +184,7 @@ impl Worker {
             let pause = if progressed {
                 Duration::ZERO
             } else {
-                LOOK_EVERY
+                self.pause(clock::mono())
             };
             self.wait(pause).await;
         }
@@ -185,6 +203,7 @@ impl Worker {
         }
         self.tend_at = now.plus_ns(TEND_EVERY_NS);
         self.sink.tend().await;
+        self.warn(now);
         let holds = self.task.destination.on_battery == Some(OnBattery::Hold);
         self.courier
             .pause(holds && power::is_on_battery() == Some(true));
@@ -193,17 +212,47 @@ impl Worker {
         self.sources.extend(sides.map(|it| Source::Side(it.name)));
     }
 
+    /// Hears what the destination warns of, and logs what is new.
+    fn warn(&mut self, now: Mono) {
+        let mut warnings = self.sink.take_warnings();
+        let of_tls = tls::warnings(&self.task.destination.tls, SystemTime::now());
+        warnings.extend(of_tls);
+        if self.sink.deleted().is_some_and(|it| it.files > 0) {
+            let text = "file.total_bytes_max: the oldest files were deleted to make room";
+            warnings.push(text.to_owned());
+        }
+        for warning in self.warnings.hear(warnings, now) {
+            eprintln!("conntrail-ship: {}: {warning}", self.task.name);
+        }
+    }
+
     fn look(&mut self, now: Mono) -> anyhow::Result<()> {
         if now < self.look_at {
             return Ok(());
         }
-        self.look_at = now.plus_ns(LOOK_EVERY.as_nanos() as u64);
+        let mut found = self.task.once;
         for source in &self.sources {
             if let Some(newest) = trail::newest(&trail_dir(&self.task.state_dir, source))? {
+                found |= self.newest.insert(source.clone(), newest) != Some(newest);
                 self.courier.head(source, newest);
             }
         }
+        self.look_every = match found {
+            true => LOOK_EVERY,
+            false => (2 * self.look_every).min(LOOK_EVERY_IDLE),
+        };
+        self.look_at = now.plus_ns(self.look_every.as_nanos() as u64);
         Ok(())
+    }
+
+    /// How long there is nothing to do unless an answer comes: until it is looked again, a batch
+    /// is old enough, or what failed may be tried again.
+    fn pause(&self, now: Mono) -> Duration {
+        let moments = [self.desk.due(), self.courier.poll_timeout()];
+        let later = moments.into_iter().flatten().filter(|at| *at > now);
+        let until = later.fold(self.look_at, Mono::min);
+        // What is due already waits for an answer; the clock is no finer than a few milliseconds.
+        Duration::from_nanos(until.since_ns(now)).max(PAUSE_MIN)
     }
 
     /// Reads what the courier wants; whether there may be more.
@@ -335,6 +384,8 @@ impl Worker {
         let report = Report {
             kind: self.task.destination.kind().map_or("", Kind::name),
             unknown: counts.unknown,
+            warnings: self.warnings.shown(),
+            deleted_files: self.sink.deleted().map(|it| it.files),
             delivery: Delivery {
                 destination: self.task.name.clone(),
                 guarantee: match self.sink.guarantee() {
@@ -372,6 +423,8 @@ impl Report {
         Report {
             kind,
             unknown: 0,
+            warnings: Vec::new(),
+            deleted_files: None,
             delivery: Delivery {
                 destination: name.to_owned(),
                 guarantee: DeliveryGuarantee::Unacknowledged,
@@ -414,6 +467,8 @@ impl Report {
             ]),
             unknown: self.unknown,
             lag_records: delivery.lag_records,
+            warnings: self.warnings.clone(),
+            deleted_files: self.deleted_files,
         }
     }
 }

@@ -13,6 +13,7 @@ mod filter;
 mod hec;
 mod jetstream;
 mod otlp;
+mod proxy;
 mod reading;
 mod s3;
 mod syslog;
@@ -23,6 +24,7 @@ pub use filter::{Filter, LeftOutBy};
 pub use hec::Hec;
 pub use jetstream::JetStream;
 pub use otlp::Otlp;
+pub use proxy::ProxyUrl;
 pub use reading::{NAME_BYTES_MAX, Problem, parse};
 pub use s3::S3;
 pub use syslog::Syslog;
@@ -81,7 +83,7 @@ pub struct Destination {
     pub tls: Tls,
     /// `http://`, `https://` or `socks5://` URL of a proxy; empty for none, absent for what the
     /// environment says.
-    pub proxy: Option<String>,
+    pub proxy: Option<ProxyUrl>,
     /// A request over HTTP with its answer takes no longer, in milliseconds. Default 60,000.
     pub request_timeout_ms: Option<u64>,
     /// OTLP over HTTP.
@@ -179,10 +181,9 @@ impl Destination {
     /// How the bytes are made smaller.
     pub fn compression(&self) -> Compression {
         self.compression.unwrap_or(match self.kind() {
-            Some(Kind::JetStream(_)) => Compression::Zstd,
+            Some(Kind::JetStream(_) | Kind::S3(_)) => Compression::Zstd,
             Some(Kind::Otlp(_) | Kind::Hec(_) | Kind::Elastic(_)) => Compression::Gzip,
-            // Parquet makes its columns smaller by itself.
-            Some(Kind::S3(_) | Kind::Syslog(_) | Kind::File(_)) | None => Compression::None,
+            Some(Kind::Syslog(_) | Kind::File(_)) | None => Compression::None,
         })
     }
 
@@ -245,13 +246,9 @@ impl Destination {
     pub fn view(&self, policy_hash: Option<[u8; 32]>) -> u32 {
         let kind = self.kind().map_or("", Kind::name);
         let words = format!(
-            "{ENCODER_VERSION} {kind} {:?} {:?} {:?} {policy_hash:?} {:?} {:?} {:?}",
-            self.format(),
-            self.compression(),
+            "{ENCODER_VERSION} {kind} {:?} {:?} {policy_hash:?}",
+            self.encoder_settings(),
             self.filter,
-            self.hec,
-            self.elastic,
-            self.syslog,
         );
         let digest = Sha256::digest(words.as_bytes());
         u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])

@@ -7,7 +7,7 @@
 mod answers;
 mod signature;
 
-use crate::secrets::{SecretError, SecretFile};
+use crate::secrets::{Secret, SecretError, SecretFile};
 use crate::sinks::file::extension;
 use crate::tls::{self, TlsError};
 use answers::Reply;
@@ -40,7 +40,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 pub struct S3Sink {
     config: config::S3,
     tls: config::Tls,
-    proxy: Option<String>,
+    /// As it is written down, since it may have a password.
+    proxy: Option<Secret>,
     /// With the state of the files that it was made of.
     client: RefCell<Option<(Stamps, Client)>>,
 }
@@ -72,7 +73,7 @@ impl S3Sink {
         S3Sink {
             config: config.clone(),
             tls: tls.clone(),
-            proxy: proxy.map(str::to_owned),
+            proxy: proxy.map(Secret::new),
             client: RefCell::default(),
         }
     }
@@ -140,7 +141,7 @@ impl S3Sink {
             .tls_backend_preconfigured(tls::client_config(&self.tls)?)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_LIMIT);
-        builder = match self.proxy.as_deref() {
+        builder = match self.proxy.as_ref().map(Secret::expose) {
             Some("") => builder.no_proxy(),
             Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy)?),
             None => builder,

@@ -6,7 +6,7 @@ use crate::server::{Act, Server, reply, reply_with};
 use crate::support::*;
 use base64::Engine;
 use conntrail_ship::sinks::{Otlp, Sink};
-use ship::config::{self, Destination, Tls};
+use ship::config::{self, Destination, ProxyUrl, Tls};
 use ship::{Answer, Compression, Format, Parcel};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -264,7 +264,7 @@ fn a_proxy_that_wants_a_password_gets_it_and_says_when_it_does_not() {
         ("", false),
         ("user:hunter3@", false),
     ] {
-        destination.proxy = Some(format!("http://{who}{}", proxy.address));
+        destination.proxy = Some(ProxyUrl::new(format!("http://{who}{}", proxy.address)));
         let sink = sink(&destination, server.https("/v1/logs"));
         let answer = deliver(&sink, &ten());
         if passes {
@@ -287,14 +287,20 @@ fn a_socks_proxy_is_used() {
     let server = Server::plain(|_| accepting());
     let proxy = Proxy::socks("user", "hunter2");
     let mut destination = destination();
-    destination.proxy = Some(format!("socks5://user:hunter2@{}", proxy.address));
+    destination.proxy = Some(ProxyUrl::new(format!(
+        "socks5://user:hunter2@{}",
+        proxy.address
+    )));
     assert_eq!(
         deliver(&sink(&destination, server.url("/v1/logs")), &ten()),
         Answer::Accepted
     );
     assert_eq!(proxy.tunnels(), 1);
 
-    destination.proxy = Some(format!("socks5://user:hunter3@{}", proxy.address));
+    destination.proxy = Some(ProxyUrl::new(format!(
+        "socks5://user:hunter3@{}",
+        proxy.address
+    )));
     let answer = deliver(&sink(&destination, server.url("/v1/logs")), &ten());
     let (Answer::Misconfigured { reason } | Answer::Again { reason, .. }) = answer else {
         panic!();
@@ -306,7 +312,7 @@ fn a_socks_proxy_is_used() {
 #[test]
 fn a_sink_shows_no_password_of_a_proxy() {
     let mut destination = destination();
-    destination.proxy = Some("http://user:hunter2@proxy.test:3128".to_owned());
+    destination.proxy = Some(ProxyUrl::new("http://user:hunter2@proxy.test:3128"));
     let sink = sink(&destination, "http://collector.test/v1/logs".to_owned());
     let shown = format!("{sink:?}");
     assert!(!shown.contains("hunter2"), "{shown}");
@@ -316,7 +322,7 @@ fn a_sink_shows_no_password_of_a_proxy() {
 fn a_proxy_that_is_none_is_named() {
     for bad in ["proxy.test:3128", "ftp://proxy.test"] {
         let destination = Destination {
-            proxy: Some(bad.to_owned()),
+            proxy: Some(ProxyUrl::new(bad)),
             ..destination()
         };
         let settings = config::Otlp {

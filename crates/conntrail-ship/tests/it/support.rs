@@ -1,7 +1,7 @@
 //! What the tests have in common.
 
 use conntrail_ship::sinks::Sink;
-use ship::config::Destination;
+use ship::config::{Destination, ProxyUrl};
 use ship::{Answer, BatchId, Compression, Format, Parcel};
 use std::fs;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub(crate) fn parcel(format: Format, compression: Compression, records: usize) -
 /// A destination that asks no proxy and waits two seconds.
 pub(crate) fn destination() -> Destination {
     Destination {
-        proxy: Some(String::new()),
+        proxy: Some(ProxyUrl::new("")),
         request_timeout_ms: Some(2_000),
         ..Destination::default()
     }

@@ -95,6 +95,9 @@ fn lines(status: &Value, now_ms: i64) -> Vec<String> {
             text("state"),
             destination["records"],
         ));
+        let warnings = destination["warnings"].as_array().into_iter().flatten();
+        let warnings = warnings.filter_map(Value::as_str);
+        lines.extend(warnings.map(|it| format!("    warning: {}", clean(it))));
     }
     lines
 }
@@ -136,6 +139,11 @@ mod tests {
         assert_eq!(lines(&status, 1_002_000), expected);
         assert!(!is_well(&status, 1_020_000));
         assert!(lines(&status, 1_020_000)[0].contains("DOES NOT RUN, silent for 20 s"));
+        status["destinations"]["lake"]["warnings"] = json!(["the token is sent in the clear"]);
+        assert_eq!(
+            lines(&status, 1_002_000)[2],
+            "    warning: the token is sent in the clear"
+        );
         status["destinations"]["lake"]["state"] = json!("waiting");
         status["destinations"]["lake"]["problem"] = json!("no answer\u{1b}[2J");
         assert!(!is_well(&status, 1_002_000));

@@ -89,6 +89,12 @@ fn destination_problems(destination: &Destination) -> Vec<String> {
     if retry_min.unwrap_or(500) > retry_max.unwrap_or(60_000) {
         problems.push("retry_min_ms is more than retry_max_ms; make it less".to_owned());
     }
+    let servers = destination.jetstream.as_ref().map(|it| &it.servers);
+    if servers.into_iter().flatten().any(|it| it.contains('@')) {
+        let message = "jetstream.servers: user and password do not belong into the address; put \
+                       them into files, as password_file, token_file or credentials_file";
+        problems.push(message.to_owned());
+    }
     if destination.policy.is_some() && destination.policy_file.is_some() {
         problems.push("it has both policy and policy_file; keep one of them".to_owned());
     }
@@ -221,5 +227,34 @@ mod tests {
         }
         let destination = &parse("[destination.a.file]\n").unwrap().destination["a"];
         assert_ne!(destination.view(Some([1; 32])), plain);
+    }
+
+    #[test]
+    fn where_it_goes_and_who_we_are_there_is_not_in_the_view() {
+        let view = |text: &str| {
+            let text = format!("[destination.a]\n{text}");
+            parse(&text).unwrap().destination["a"].view(None)
+        };
+        let hec = |more: &str| view(&format!("hec = {{ {more} }}"));
+        let plain = hec("url = 'https://a', token_file = '/a'");
+        let other = "url = 'https://b', token_file = '/b', acknowledge_timeout_s = 7";
+        assert_eq!(hec(other), plain);
+        let sourcetype = "url = 'https://a', token_file = '/a', sourcetype = 'net'";
+        assert_ne!(hec(sourcetype), plain);
+        let elastic = |more: &str| view(&format!("elastic = {{ {more} }}"));
+        let plain = elastic("url = 'https://a'");
+        assert_eq!(elastic("url = 'https://b', index = 'b', user = 'b'"), plain);
+        let syslog = |more: &str| view(&format!("syslog = {{ {more} }}"));
+        let plain = syslog("address = 'a'");
+        assert_eq!(syslog("address = 'b'"), plain);
+        assert_ne!(syslog("address = 'a', message_bytes_max = 2048"), plain);
+    }
+
+    #[test]
+    fn a_password_in_the_address_of_a_server_is_refused_and_not_shown() {
+        let text = "[destination.a.jetstream]\nservers = [\"nats://me:hunter2@nats\"]\n";
+        let problem = problems_of_one(text);
+        assert!(problem.contains("put them into files"), "{problem}");
+        assert!(!problem.contains("hunter2"), "{problem}");
     }
 }

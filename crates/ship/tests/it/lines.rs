@@ -227,12 +227,6 @@ fn settings_that_make_no_sense_are_refused_with_what_would() {
             Compression::Gzip,
             "choose zstd or none",
         ),
-        (
-            Format::Parquet,
-            Framing::Plain,
-            Compression::None,
-            "files and objects",
-        ),
     ] {
         let error = Encoder::new(settings(format, framing, compression))
             .err()
