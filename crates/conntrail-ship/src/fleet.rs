@@ -4,6 +4,8 @@
 //! All of it comes from the one table of columns, [`ship::flat`], and from the texts beside this
 //! file. `conntrail-ship fleet ddl` writes it; `fleet/clickhouse` is a copy, which a test compares.
 
+mod collector;
+
 use anyhow::{Context, Result, bail};
 use ship::flat::{self, Table};
 use std::fmt::Write as _;
@@ -220,6 +222,7 @@ pub fn ddl(form: &Form, database: &str) -> Vec<Statements> {
             "4-rollups.sql",
             include_str!("fleet/rollups.sql").to_owned(),
         ),
+        ("5-collector.sql", collector::template()),
     ]
     .into_iter()
     .map(|(name, template)| Statements {
@@ -290,7 +293,8 @@ pub struct Arguments {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
-    /// Tables, ledger, search for tampering and rollups, as statements for ClickHouse
+    /// Tables, ledger, search for tampering, rollups and the way from a collector, as statements
+    /// for ClickHouse
     Ddl(DdlArguments),
 }
 

@@ -56,6 +56,17 @@ impl Rotel {
     /// As [`Rotel::start`].
     #[must_use]
     pub fn start_with(arguments: &[&str]) -> Rotel {
+        Rotel::start_in(&[], arguments)
+    }
+
+    /// Starts a collector with these variables in its environment and these arguments, of which the
+    /// arguments count where both say something.
+    ///
+    /// # Panics
+    ///
+    /// As [`Rotel::start`].
+    #[must_use]
+    pub fn start_in(environment: &[(&str, &str)], arguments: &[&str]) -> Rotel {
         let program = program::required("CONNTRAIL_ROTEL", "rotel");
         let folder = server::folder("rotel");
         let (http, grpc) = (Port::reserve(), Port::reserve());
@@ -70,7 +81,10 @@ impl Rotel {
         let launch = Launch {
             program,
             arguments: all.into_iter().map(Into::into).collect(),
-            environment: Vec::new(),
+            environment: environment
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
             ready: Box::new(move || answers(http_port)),
         };
         Rotel {

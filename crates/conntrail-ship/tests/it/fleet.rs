@@ -1,5 +1,6 @@
 //! What runs on the fleet's side, on real engines.
 
+mod collector;
 mod end_to_end;
 mod laptop;
 mod ledger;
