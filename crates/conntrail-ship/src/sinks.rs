@@ -34,10 +34,6 @@ pub trait Sink {
 
 /// A sink of any kind.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each destination"
-)]
 pub enum AnySink {
     /// Elastic's `_bulk`.
     Elastic(Elastic),

@@ -129,7 +129,7 @@ impl Estimate {
             (None, _) | (_, None) => 0,
         };
         let factor = machines as f64 * DAY_NS / span_ns as f64;
-        let per_day = (span_ns >= SPAN_NS_MIN).then(|| PerDay {
+        let per_day = (span_ns >= SPAN_NS_MIN).then_some(PerDay {
             records: planned.records as f64 * factor,
             batches: planned.batches as f64 * factor,
             bytes: planned.bytes as f64 * factor,
