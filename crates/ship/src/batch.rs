@@ -1,6 +1,6 @@
 //! Records that go together.
 
-use record::{Device, EndpointId, Record, RecordId};
+use record::{Device, EndpointId, Record, RecordId, Wall};
 use std::fmt;
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -75,6 +75,9 @@ pub struct Manifest {
     /// The trail's hash chain at the last group that ends within the range, or before it where
     /// none does; `None` where the trail has none.
     pub head: Option<Head>,
+    /// When the last record of the range was made that could be read, sent or not; `None` where
+    /// none could be.
+    pub until: Option<Wall>,
 }
 
 /// Why records of a range are not sent.

@@ -3,7 +3,7 @@
 use crate::config::{Filter, LeftOutBy};
 use crate::{Batch, BatchId, Item, LeftOut, Manifest, flat};
 use policy::{Decision, Engine};
-use record::{Device, NoticeKind, Record, RecordId, UndeliveredCause, codec};
+use record::{Device, NoticeKind, Record, RecordId, UndeliveredCause, Wall, codec};
 use std::sync::Arc;
 use trail::{Head, RawItem, SegmentName};
 
@@ -168,6 +168,8 @@ pub struct Cut {
     pub device: Arc<Device>,
     /// The chain at the last group that ends within them or before.
     pub head: Option<Head>,
+    /// When the last of them was made, sent or not.
+    pub until: Wall,
 }
 
 /// What became of something that was found.
@@ -317,6 +319,7 @@ impl Cutter {
             sequence: id.sequence.saturating_add(1),
         };
         self.head = head.or(self.head.filter(|head| head.epoch == id.epoch));
+        let at = record.at().wall;
         let cut = self.cut.get_or_insert_with(|| Cut {
             epoch: id.epoch,
             first: id.sequence,
@@ -325,8 +328,10 @@ impl Cutter {
             left_out: LeftOut::default(),
             device,
             head: None,
+            until: at,
         });
         cut.last = id.sequence;
+        cut.until = at;
         match filter.leaves_out(&record) {
             Some(LeftOutBy::Opens) => cut.left_out.opens += 1,
             Some(LeftOutBy::Filter) => cut.left_out.filtered += 1,
@@ -369,6 +374,7 @@ impl Cut {
                 left_out: self.left_out,
                 digest: flat::digest(texts, provenance, &self.items),
                 head: self.head,
+                until: Some(self.until),
             },
             device: Arc::clone(&self.device),
             items: self.items.clone(),
@@ -455,6 +461,35 @@ mod tests {
         assert_eq!(missing.records, Some(5));
         assert_eq!(rest, found);
         assert_eq!(take(&mut cutter, rest), Taken::Yes);
+    }
+
+    #[test]
+    fn a_cut_tells_when_its_last_record_was_made_though_none_is_sent() {
+        let mut cutter = from(1, 1);
+        let filter = Filter {
+            notices: Some(false),
+            ..Filter::default()
+        };
+        for (sequence, wall) in [(1, 70), (2, 90)] {
+            let found = Found::Record(Box::new(FoundRecord {
+                id: RecordId { epoch: 1, sequence },
+                record: Record::Notice(Notice {
+                    at: Stamp {
+                        wall: Wall(wall),
+                        ..Stamp::default()
+                    },
+                    kind: NoticeKind::Sleeping,
+                }),
+                device: Arc::default(),
+                bytes: 1,
+                head: None,
+            }));
+            let taken = cutter.take(found, &filter, &mut Engine::default());
+            assert_eq!(taken, Taken::Yes);
+        }
+        let cut = cutter.cut().unwrap();
+        assert_eq!((cut.items.len(), cut.left_out.filtered), (0, 2));
+        assert_eq!(cut.until, Wall(90));
     }
 
     #[test]

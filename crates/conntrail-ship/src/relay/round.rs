@@ -285,6 +285,7 @@ mod tests {
                 left_out: LeftOut::default(),
                 digest: [0; 32],
                 head: None,
+                until: None,
             },
             device: Arc::new(sample::device()),
             items: items.collect(),

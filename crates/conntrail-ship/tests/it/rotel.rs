@@ -37,6 +37,7 @@ fn batch(first: u64, count: usize) -> Batch {
             left_out: LeftOut::default(),
             digest: [7; 32],
             head: None,
+            until: None,
         },
         device,
         items,

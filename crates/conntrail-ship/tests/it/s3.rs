@@ -48,6 +48,7 @@ fn batch(number: u64) -> Batch {
             left_out: LeftOut::default(),
             digest: [0; 32],
             head: None,
+            until: None,
         },
         device: Arc::new(device),
         items,

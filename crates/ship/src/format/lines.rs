@@ -115,9 +115,8 @@ fn manifest_notes(manifest: &Manifest) -> Value {
     notes
 }
 
-/// A manifest has no time of its own; where a schema must have one it is that of the last record,
-/// and the beginning of time where there is none.
+/// The time of a manifest, where a schema must have one: the beginning of time where none of its
+/// records could be read.
 pub(super) fn manifest_time_ms(batch: &Batch) -> i64 {
-    let last = batch.items.last();
-    last.map_or(0, |item| item.record.at().wall.as_millis())
+    batch.manifest.until.unwrap_or_default().as_millis()
 }

@@ -7,7 +7,7 @@ use super::Compression;
 use super::compress::Compressor;
 use crate::{Batch, BatchId, Item, LeftOut, Manifest};
 use record::wire::{Fields, Value, WireError, Writer, push_varint, take_varint};
-use record::{EndpointId, RecordId, codec};
+use record::{EndpointId, RecordId, Wall, codec};
 use std::sync::Arc;
 use trail::{Head, Source};
 
@@ -194,6 +194,9 @@ fn write_manifest(manifest: &Manifest, out: &mut Writer<'_>) {
         out.uint(15, head.sequence);
         out.bytes(16, &head.hash);
     }
+    if let Some(Wall(until_ns)) = manifest.until {
+        out.sint(17, until_ns);
+    }
 }
 
 fn read_message(message: &[u8]) -> Result<Batch, NativeError> {
@@ -272,6 +275,7 @@ fn read_manifest(value: Value<'_>) -> Result<Manifest, NativeError> {
             (14, value) => read.head_epoch = Some(value.uint()?),
             (15, value) => read.head_sequence = Some(value.uint()?),
             (16, value) => read.head_hash = Some(value.array()?),
+            (17, value) => read.until = Some(Wall(value.sint()?)),
             _ => {}
         }
     }
@@ -305,6 +309,7 @@ struct ManifestParts {
     head_epoch: Option<u64>,
     head_sequence: Option<u64>,
     head_hash: Option<[u8; 32]>,
+    until: Option<Wall>,
 }
 
 impl ManifestParts {
@@ -338,6 +343,7 @@ impl ManifestParts {
             },
             digest: self.digest.ok_or(WireError::Missing(13))?,
             head,
+            until: self.until,
         })
     }
 }

@@ -5,7 +5,8 @@
 
 use super::uid::{event_name, write_batch_uid, write_uid_prefix};
 use crate::flat::{
-    Form, Provenance, Table, Value, Writer, table_of, write_moment, write_number, write_uuid,
+    Column, Form, Provenance, Table, Value, Writer, table_of, write_moment, write_number,
+    write_uuid,
 };
 use crate::{Batch, Item};
 use record::ocsf::notice_words;
@@ -23,9 +24,8 @@ pub(super) const SEVERITY_INFO: u8 = 9;
 
 /// Writes `ExportLogsServiceRequest` messages.
 pub(super) struct Otlp {
-    writer: Writer<Attributes>,
-    /// One log record.
-    record: Vec<u8>,
+    in_resource: Writer<Attributes>,
+    in_record: Writer<Attributes>,
     /// What unique names begin with.
     uid: Vec<u8>,
 }
@@ -33,8 +33,8 @@ pub(super) struct Otlp {
 impl Otlp {
     pub(super) fn new() -> Otlp {
         Otlp {
-            writer: Writer::new(Attributes { key: IN_RECORD }),
-            record: Vec::with_capacity(4_096),
+            in_resource: Writer::new(Attributes::new(IN_RESOURCE)),
+            in_record: Writer::new(Attributes::new(IN_RECORD)),
             uid: Vec::with_capacity(128),
         }
     }
@@ -42,7 +42,7 @@ impl Otlp {
     /// Puts a batch into `out` and returns where it begins there.
     pub(super) fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>) -> usize {
         let provenance = Provenance::of(batch);
-        self.writer.begin();
+        self.in_resource.begin();
         self.uid.clear();
         write_uid_prefix(provenance, &mut self.uid);
         let resource = self.resource(provenance);
@@ -77,48 +77,44 @@ impl Otlp {
 
     fn resource(&mut self, provenance: Provenance<'_>) -> Vec<u8> {
         let mut out = Vec::with_capacity(1_024);
-        attribute(IN_RESOURCE, "service.name", Value::Text(SCOPE), &mut out);
-        self.writer.form_mut().key = IN_RESOURCE;
-        self.writer.provenance(provenance, &mut out);
-        self.writer.form_mut().key = IN_RECORD;
+        text_attribute(IN_RESOURCE, "service.name", SCOPE.as_bytes(), &mut out);
+        self.in_resource.provenance(provenance, &mut out);
         out
     }
 
     fn item(&mut self, provenance: Provenance<'_>, item: &Item, out: &mut Vec<u8>) {
-        let record = &mut self.record;
         let Wall(time_ns) = item.record.at().wall;
-        begin(table_of(&item.record), Some(time_ns), record);
+        let start = open(LOG_RECORD, out);
+        begin(table_of(&item.record), Some(time_ns), out);
         if let Record::Notice(notice) = &item.record {
             let message = notice_words(&notice.kind).message;
             let mut body = Vec::with_capacity(message.len() + 4);
             text(ANY_TEXT, &message, &mut body);
-            bytes(BODY, &body, record);
+            bytes(BODY, &body, out);
         }
         let prefix = self.uid.len();
         write_number(item.id.sequence, &mut self.uid);
-        text_attribute(IN_RECORD, UID, &self.uid, record);
+        text_attribute(IN_RECORD, UID, &self.uid, out);
         self.uid.truncate(prefix);
-        self.writer.item(provenance, item, record);
-        bytes(LOG_RECORD, record, out);
+        self.in_record.item(provenance, item, out);
+        close(start, out);
     }
 
     fn manifest(&mut self, batch: &Batch, out: &mut Vec<u8>) {
-        let record = &mut self.record;
-        let last = batch.items.last();
-        let time_ns = last.map(|item| item.record.at().wall.0);
-        begin(Table::Batches, time_ns, record);
+        let until = batch.manifest.until;
+        let start = open(LOG_RECORD, out);
+        begin(Table::Batches, until.map(|Wall(time_ns)| time_ns), out);
         let mut uid = Vec::with_capacity(128);
         write_batch_uid(batch, &mut uid);
-        text_attribute(IN_RECORD, UID, &uid, record);
-        self.writer.manifest(&batch.device, &batch.manifest, record);
-        bytes(LOG_RECORD, record, out);
+        text_attribute(IN_RECORD, UID, &uid, out);
+        self.in_record.manifest(&batch.device, &batch.manifest, out);
+        close(start, out);
     }
 }
 
 /// Begins a log record. What observes is the recorder, so the time at which it was observed is the
 /// record's own.
 fn begin(table: Table, time_ns: Option<i64>, out: &mut Vec<u8>) {
-    out.clear();
     if let Some(time_ns) = time_ns {
         for key in [TIME, OBSERVED_TIME] {
             out.push(key);
@@ -132,10 +128,25 @@ fn begin(table: Table, time_ns: Option<i64>, out: &mut Vec<u8>) {
 /// The attribute with the unique name of a record.
 pub(super) const UID: &str = "log.record.uid";
 
+/// Attributes of a resource, or of log records.
 #[derive(Debug)]
 struct Attributes {
-    /// The key of the field that attributes are: of a resource, or of a log record.
+    /// The key of the field that they are.
     key: u8,
+    /// By table and column: an attribute up to its value, with lengths of zero; empty for a column
+    /// that is none.
+    openings: [Vec<Vec<u8>>; Table::ALL.len()],
+}
+
+impl Attributes {
+    fn new(key: u8) -> Attributes {
+        let opening = |column: &Column| match column.otel {
+            "" => Vec::new(),
+            name => opening(key, name),
+        };
+        let openings = Table::ALL.map(|table| table.columns().iter().map(opening).collect());
+        Attributes { key, openings }
+    }
 }
 
 impl Form for Attributes {
@@ -143,50 +154,64 @@ impl Form for Attributes {
 
     #[inline(always)]
     fn value(&self, table: Table, column: usize, value: Value<'_>, out: &mut Vec<u8>) {
-        let name = table.columns()[column].otel;
-        if !name.is_empty() {
-            attribute(self.key, name, value, out);
+        let opening = &self.openings[table as usize][column];
+        if !opening.is_empty() {
+            let name = table.columns()[column].otel;
+            self.attribute(name, opening, value, out);
         }
     }
 }
 
-/// An attribute, where its value is known.
-#[inline(always)]
-fn attribute(key: u8, name: &'static str, value: Value<'_>, out: &mut Vec<u8>) {
-    match value {
-        Value::Unknown | Value::Text("") => {}
-        Value::Uint(number) => match i64::try_from(number) {
-            Ok(number) => int_attribute(key, name, number, out),
-            // No number of the protocol holds it.
-            Err(_) => text_attribute(key, name, number.to_string().as_bytes(), out),
-        },
-        Value::Int(number) => int_attribute(key, name, number, out),
-        Value::Bool(it) => {
-            open_attribute(key, name, 2, out);
-            out.extend_from_slice(&[ANY_BOOL, it.into()]);
-        }
-        Value::Text(text) => text_attribute(key, name, text.as_bytes(), out),
-        Value::Time(_) | Value::Address(_) | Value::Uuid(_) => {
-            short_attribute(key, name, out, |out| write_text(value, out));
+impl Attributes {
+    /// An attribute, where its value is known.
+    #[inline(always)]
+    fn attribute(&self, name: &str, opening: &[u8], value: Value<'_>, out: &mut Vec<u8>) {
+        match value {
+            Value::Unknown | Value::Text("") => {}
+            Value::Uint(number) => match i64::try_from(number) {
+                Ok(number) => int_attribute(opening, number, out),
+                // No number of the protocol holds it.
+                Err(_) => text_attribute(self.key, name, number.to_string().as_bytes(), out),
+            },
+            Value::Int(number) => int_attribute(opening, number, out),
+            Value::Bool(it) => {
+                short_attribute(opening, out, |out| {
+                    out.extend_from_slice(&[ANY_BOOL, it.into()]);
+                });
+            }
+            Value::Text(text) => text_attribute(self.key, name, text.as_bytes(), out),
+            Value::Time(_) | Value::Address(_) | Value::Uuid(_) => {
+                short_attribute(opening, out, |out| {
+                    out.extend_from_slice(&[ANY_TEXT, 0]);
+                    let start = out.len();
+                    write_text(value, out);
+                    out[start - 1] = (out.len() - start) as u8;
+                });
+            }
         }
     }
 }
 
-/// An attribute with a text that is written in its place: with its name it has less than 128 bytes,
-/// so that each length takes one.
-#[inline(always)]
-fn short_attribute(key: u8, name: &str, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend_from_slice(&[key, 0, ATTRIBUTE_NAME, name.len() as u8]);
+/// An attribute up to its value, with lengths of zero.
+fn opening(key: u8, name: &str) -> Vec<u8> {
+    let length = u8::try_from(name.len()).expect("names are short");
+    let mut out = vec![key, 0, ATTRIBUTE_NAME, length];
     out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(&[ATTRIBUTE_VALUE, 0]);
+    out
+}
+
+/// An attribute that with its name has less than 128 bytes, so that each length takes one.
+#[inline(always)]
+fn short_attribute(opening: &[u8], out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(opening);
     let value = out.len();
-    out.extend_from_slice(&[ATTRIBUTE_VALUE, 0, ANY_TEXT, 0]);
     write(out);
     let end = out.len();
-    assert!(end - start - 2 < 0x80, "{name} and its value are short");
+    assert!(end - start - 2 < 0x80, "a name and its value are short");
     out[start + 1] = (end - start - 2) as u8;
-    out[value + 1] = (end - value - 2) as u8;
-    out[value + 3] = (end - value - 4) as u8;
+    out[value - 1] = (end - value) as u8;
 }
 
 /// What is a text in OpenTelemetry, though it is none in our tables.
@@ -208,10 +233,11 @@ pub(super) fn write_text(value: Value<'_>, out: &mut Vec<u8>) {
 }
 
 #[inline(always)]
-fn int_attribute(key: u8, name: &str, number: i64, out: &mut Vec<u8>) {
-    open_attribute(key, name, 1 + varint_length(number as u64), out);
-    out.push(ANY_INT);
-    push_varint(out, number as u64);
+fn int_attribute(opening: &[u8], number: i64, out: &mut Vec<u8>) {
+    short_attribute(opening, out, |out| {
+        out.push(ANY_INT);
+        push_varint(out, number as u64);
+    });
 }
 
 #[inline(always)]
@@ -234,6 +260,25 @@ fn open_attribute(key: u8, name: &str, value_length: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.push(ATTRIBUTE_VALUE);
     push_varint(out, value_length as u64);
+}
+
+/// Begins a field whose length is known at its end, and is seldom of other than two bytes.
+fn open(key: u8, out: &mut Vec<u8>) -> usize {
+    out.extend_from_slice(&[key, 0, 0]);
+    out.len()
+}
+
+/// Ends the field whose bytes begin at `start`.
+fn close(start: usize, out: &mut Vec<u8>) {
+    let length = (out.len() - start) as u64;
+    if varint_length(length) == 2 {
+        out[start - 2] = length as u8 | 0x80;
+        out[start - 1] = (length >> 7) as u8;
+    } else {
+        let mut varint = Vec::with_capacity(10);
+        push_varint(&mut varint, length);
+        out.splice(start - 2..start, varint);
+    }
 }
 
 fn text(key: u8, value: &str, out: &mut Vec<u8>) {

@@ -59,12 +59,8 @@ impl OtlpJson {
     }
 
     fn manifest(&mut self, batch: &Batch, out: &mut Vec<u8>) {
-        let last = batch.items.last();
-        begin(
-            Table::Batches,
-            last.map(|item| item.record.at().wall.0),
-            out,
-        );
+        let until = batch.manifest.until;
+        begin(Table::Batches, until.map(|Wall(time_ns)| time_ns), out);
         uid(out, |out| write_batch_uid(batch, out));
         self.in_record.manifest(&batch.device, &batch.manifest, out);
         out.extend_from_slice(b"]}");

@@ -370,6 +370,7 @@ mod tests {
                 left_out: LeftOut::default(),
                 digest: [9; 32],
                 head: None,
+                until: items.last().map(|item| item.record.at().wall),
             },
             device: Arc::new(device),
             items,

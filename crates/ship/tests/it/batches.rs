@@ -69,6 +69,7 @@ pub(crate) fn of_records(records: Vec<Record>, source: Source) -> Batch {
             sequence: 900,
             hash: [0x5a; 32],
         }),
+        until: items.last().map(|item| item.record.at().wall),
     };
     Batch {
         manifest,

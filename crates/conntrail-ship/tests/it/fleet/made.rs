@@ -91,6 +91,7 @@ impl Machine {
                 sequence: last,
                 hash: [9; 32],
             }),
+            until: items.last().map(|item| item.record.at().wall),
         };
         Batch {
             manifest,
