@@ -1,6 +1,6 @@
 //! What it costs to turn records of the trail into what is sent, and how many bytes that takes.
 //!
-//! `encode_cost [RECORDS [FORMAT]]`: one thread, made-up connections. From the bytes in which the
+//! `encode_cost [RECORDS [FORMAT [LEVEL]]]`: one thread, made-up connections. From the bytes in which the
 //! trail keeps them to those of a parcel: read, count into the manifest's digest, encode, compress.
 
 use record::{RecordId, codec, sample};
@@ -20,6 +20,8 @@ fn main() {
         .next()
         .map_or(20_000, |it| it.parse().expect("a number of records"));
     let only = arguments.next();
+    let level = arguments.next();
+    let level = level.map(|it| it.parse().expect("a level of compression"));
     let kept = kept(count);
     let bytes: usize = kept.iter().map(Vec::len).sum();
     println!(
@@ -40,7 +42,7 @@ fn main() {
                 format,
                 framing: Framing::Plain,
                 compression,
-                level: None,
+                level,
             };
             let Ok(mut encoder) = Encoder::new(settings) else {
                 continue;
@@ -142,6 +144,7 @@ fn batch(decoder: &mut codec::Decoder, texts: &mut Texts, first: u64, kept: &[Ve
         left_out: LeftOut::default(),
         digest: digest(texts, provenance, &items),
         head: None,
+        until: items.last().map(|item| item.record.at().wall),
     };
     Batch {
         manifest,

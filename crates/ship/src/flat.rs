@@ -21,7 +21,10 @@ pub use digest::digest;
 pub use json::Lines;
 pub use row_binary::Rows;
 pub use text::{Texts, digest_expression, row_expression};
-pub use walk::{Provenance, Put, Section, put_connection, put_manifest, put_notice, put_section};
+pub use walk::{
+    Course, Knowledge, Provenance, Put, Remote, Section, put_connection, put_manifest, put_notice,
+    put_section,
+};
 
 pub(crate) use bytes::{Form, Writer, table_of};
 pub(crate) use json::{write_json_text, write_json_value, write_moment};

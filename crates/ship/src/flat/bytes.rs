@@ -1,9 +1,10 @@
 //! Rows as bytes, with the bytes of what is the same in many rows kept.
 
+use super::{Course, Knowledge, columns, put_section};
 use super::{Provenance, Put, Section, Table, Value, put_connection, put_manifest, put_notice};
-use super::{columns, put_section};
 use crate::{Batch, Item, Manifest};
-use record::{Device, Process, Record};
+use record::{Attribution, Device, Direction, Endpoint, Hostname, Process, Protocol, Record};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// How a value becomes bytes.
@@ -109,19 +110,22 @@ impl<F: Form> Put for Row<'_, F> {
     }
 
     fn section(&mut self, section: Section<'_>) {
-        let start = self.out.len();
         match section {
             Section::Provenance(_) if !F::TELLS_PROVENANCE => self.column = columns::PROVENANCE,
-            Section::Provenance(_) => match &self.kept.provenance {
-                Some(bytes) => {
-                    self.out.extend_from_slice(bytes);
-                    self.column = columns::PROVENANCE;
-                }
-                None => {
-                    put_section(section, self);
-                    self.kept.provenance = Some(self.out[start..].to_vec());
-                }
-            },
+            Section::Provenance(_) => self.kept(section, (), |kept| &mut kept.provenance),
+            Section::Course(course) => {
+                let slot = of_course(course);
+                self.kept(section, course, |kept| kept.courses.slot(slot));
+            }
+            Section::Remote(remote) => {
+                let known = KnownRemote(remote.direction, remote.endpoint, remote.hostname);
+                let slot = of_remote(remote.direction, remote.endpoint);
+                self.kept(section, known, |kept| kept.remotes.slot(slot));
+            }
+            Section::Knowledge(knowledge) => {
+                let slot = of_knowledge(knowledge);
+                self.kept(section, knowledge, |kept| kept.knowledge.slot(slot));
+            }
             Section::Process(process) => self.process(section, process, 0),
             Section::Responsible(process) => self.process(section, process, 1),
         }
@@ -130,11 +134,21 @@ impl<F: Form> Put for Row<'_, F> {
 
 impl<F: Form> Row<'_, F> {
     fn process(&mut self, section: Section<'_>, process: Option<&Arc<Process>>, part: usize) {
-        let Some(process) = process else {
-            return put_section(section, self);
-        };
-        if let Some(slot) = self.kept.slot(process, part)
-            && Arc::ptr_eq(&slot.process, process)
+        let known = KnownProcess(process);
+        let slot = of_process(process);
+        self.kept(section, known, |kept| kept.processes[part].slot(slot));
+    }
+
+    /// What is in the slot if it is of the same, else it is made and takes that place.
+    #[inline(always)]
+    fn kept<K: Key>(
+        &mut self,
+        section: Section<'_>,
+        key: K,
+        slot: impl Fn(&mut Kept) -> &mut Option<Slot<K::Kept>>,
+    ) {
+        if let Some(slot) = slot(self.kept)
+            && key.is(&slot.key)
         {
             self.out.extend_from_slice(&slot.bytes);
             self.column += slot.columns;
@@ -142,8 +156,8 @@ impl<F: Form> Row<'_, F> {
         }
         let (start, first) = (self.out.len(), self.column);
         put_section(section, self);
-        *self.kept.slot(process, part) = Some(Slot {
-            process: Arc::clone(process),
+        *slot(self.kept) = Some(Slot {
+            key: key.kept(),
             bytes: self.out[start..].to_vec(),
             columns: self.column - first,
         });
@@ -153,26 +167,144 @@ impl<F: Form> Row<'_, F> {
 /// Bytes of what is the same in many rows; the newest takes the place of what was there.
 #[derive(Debug, Default)]
 struct Kept {
-    provenance: Option<Vec<u8>>,
-    slots: Vec<Option<Slot>>,
+    provenance: Option<Slot<()>>,
+    courses: Slots<Course>,
+    remotes: Slots<(Direction, Endpoint, Option<Hostname>)>,
+    knowledge: Slots<Knowledge>,
+    processes: [Slots<Option<Arc<Process>>>; 2],
 }
 
 #[derive(Debug)]
-struct Slot {
-    process: Arc<Process>,
+struct Slot<K> {
+    key: K,
     bytes: Vec<u8>,
     columns: usize,
 }
 
-impl Kept {
-    const COUNT: usize = 256;
+/// The number only finds the slot; what is in it is compared.
+#[derive(Debug)]
+struct Slots<K>(Vec<Option<Slot<K>>>);
 
-    /// The address only finds the slot; what is in it is compared, and lives as long as the slot.
-    fn slot(&mut self, process: &Arc<Process>, part: usize) -> &mut Option<Slot> {
-        if self.slots.is_empty() {
-            self.slots.resize_with(2 * Kept::COUNT, || None);
-        }
-        let hint = (Arc::as_ptr(process) as usize >> 4).wrapping_mul(0x9e37_79b1) / 64;
-        &mut self.slots[part * Kept::COUNT + hint % Kept::COUNT]
+impl<K> Default for Slots<K> {
+    fn default() -> Slots<K> {
+        Slots(Vec::new())
     }
+}
+
+impl<K> Slots<K> {
+    const COUNT: usize = 512;
+
+    fn slot(&mut self, mixed: u64) -> &mut Option<Slot<K>> {
+        if self.0.is_empty() {
+            self.0.resize_with(Self::COUNT, || None);
+        }
+        &mut self.0[(mixed >> 48) as usize % Self::COUNT]
+    }
+}
+
+/// What decides the bytes of a section.
+trait Key {
+    /// The same, as it is kept beside the bytes.
+    type Kept;
+
+    fn is(&self, kept: &Self::Kept) -> bool;
+    fn kept(self) -> Self::Kept;
+}
+
+impl<K: Copy + Eq> Key for K {
+    type Kept = K;
+
+    fn is(&self, kept: &K) -> bool {
+        self == kept
+    }
+
+    fn kept(self) -> K {
+        self
+    }
+}
+
+struct KnownRemote<'a>(Direction, Endpoint, Option<&'a Hostname>);
+
+impl Key for KnownRemote<'_> {
+    type Kept = (Direction, Endpoint, Option<Hostname>);
+
+    fn is(&self, (direction, endpoint, hostname): &Self::Kept) -> bool {
+        (self.0, self.1, self.2) == (*direction, *endpoint, hostname.as_ref())
+    }
+
+    fn kept(self) -> Self::Kept {
+        (self.0, self.1, self.2.cloned())
+    }
+}
+
+struct KnownProcess<'a>(Option<&'a Arc<Process>>);
+
+/// A process lives as long as its slot, so that no other has its address.
+impl Key for KnownProcess<'_> {
+    type Kept = Option<Arc<Process>>;
+
+    fn is(&self, kept: &Self::Kept) -> bool {
+        match (self.0, kept) {
+            (Some(process), Some(kept)) => Arc::ptr_eq(process, kept),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    fn kept(self) -> Self::Kept {
+        self.0.cloned()
+    }
+}
+
+fn of_course(course: Course) -> u64 {
+    let ending = course.ending.map_or(0, |ending| {
+        let errno = ending.errno.unwrap_or(-1) as u32;
+        u64::from(errno) << 8 | ending.outcome as u64 | 0x80
+    });
+    let protocol = match course.protocol {
+        Protocol::Tcp => 256,
+        Protocol::Udp => 257,
+        Protocol::Other(number) => number.into(),
+    };
+    let local = course.local.map_or(0, of_address);
+    mixed([ending, course.direction as u64, protocol, local])
+}
+
+fn of_remote(direction: Direction, endpoint: Endpoint) -> u64 {
+    let port = endpoint.port.map_or(0, u64::from);
+    let address = endpoint.address.map_or(0, of_address);
+    mixed([direction as u64, address, port, 0])
+}
+
+fn of_address(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            (bits >> 64) as u64 ^ bits as u64
+        }
+    }
+}
+
+fn of_knowledge(knowledge: Knowledge) -> u64 {
+    let Attribution { source, confidence } = knowledge.attribution;
+    let namespace = knowledge.network_namespace.map_or(0, u64::from);
+    mixed([
+        source as u64,
+        confidence as u64,
+        knowledge.origin as u64,
+        namespace,
+    ])
+}
+
+fn of_process(process: Option<&Arc<Process>>) -> u64 {
+    let address = process.map_or(0, |process| Arc::as_ptr(process) as u64);
+    mixed([address, 0, 0, 0])
+}
+
+#[inline(always)]
+fn mixed(parts: [u64; 4]) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |sum: u64, part: u64| (sum.rotate_left(23) ^ part).wrapping_mul(ODD);
+    parts.into_iter().fold(0, mix)
 }

@@ -120,20 +120,34 @@ pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A number in decimal.
+#[inline]
 pub(crate) fn write_number(number: u64, out: &mut Vec<u8>) {
+    if number < 10 {
+        return out.push(b'0' + number as u8);
+    }
     let mut digits = [0; 20];
     let mut start = digits.len();
     let mut rest = number;
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
+    while rest >= 100 {
+        start -= 2;
+        digits[start..start + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
     }
-    out.extend_from_slice(&digits[start..]);
+    start -= 2;
+    digits[start..start + 2].copy_from_slice(&PAIRS[rest as usize]);
+    out.extend_from_slice(&digits[start + usize::from(rest < 10)..]);
 }
+
+/// The numbers from 0 to 99, each with two digits.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
 
 /// A number with a sign in decimal.
 pub(crate) fn write_signed(number: i64, out: &mut Vec<u8>) {
@@ -141,4 +155,20 @@ pub(crate) fn write_signed(number: i64, out: &mut Vec<u8>) {
         out.push(b'-');
     }
     write_number(number.unsigned_abs(), out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_in_decimal() {
+        let powers = (0..20).map(|power| 10_u64.pow(power));
+        let around = powers.flat_map(|it| [it - 1, it, it + 1, it.wrapping_mul(7)]);
+        for number in around.chain([u64::MAX, 105, 990]) {
+            let mut out = Vec::new();
+            write_number(number, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        }
+    }
 }

@@ -4,10 +4,11 @@ use super::Value;
 use crate::Manifest;
 use record::ocsf::{notice_words, process_created_ms};
 use record::{
-    Aggregate, Ancestor, ByteQuality, Connection, Device, EndpointId, Notice, Phase, Process,
-    Protocol, Traffic, Treated,
+    Aggregate, Ancestor, Attribution, ByteQuality, Connection, Device, Direction, Ending, Endpoint,
+    EndpointId, Hostname, Notice, Origin, Phase, Process, Protocol, Traffic, Treated,
 };
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use trail::Source;
 
@@ -27,10 +28,51 @@ pub struct Provenance<'a> {
 pub enum Section<'a> {
     /// Where the record comes from.
     Provenance(Provenance<'a>),
+    /// How it went, and where on this machine.
+    Course(Course),
+    /// The other side.
+    Remote(Remote<'a>),
+    /// How it came to be known, where nothing was treated and nothing summed.
+    Knowledge(Knowledge),
     /// The process, where one is named.
     Process(Option<&'a Arc<Process>>),
     /// The process on whose behalf, where it is another.
     Responsible(Option<&'a Arc<Process>>),
+}
+
+/// How a connection went, in which direction, and the address of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Course {
+    /// How it ended; `None` while it lives.
+    pub ending: Option<Ending>,
+    /// Which side began.
+    pub direction: Direction,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Address of this machine.
+    pub local: Option<IpAddr>,
+}
+
+/// The other side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote<'a> {
+    /// Which side began: some words for the other side depend on it.
+    pub direction: Direction,
+    /// Address and port.
+    pub endpoint: Endpoint,
+    /// Its name.
+    pub hostname: Option<&'a Hostname>,
+}
+
+/// How a connection came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Knowledge {
+    /// Since when it was watched.
+    pub origin: Origin,
+    /// How we know who.
+    pub attribution: Attribution,
+    /// Inode of the network namespace.
+    pub network_namespace: Option<u32>,
 }
 
 /// Takes the values of a row.
@@ -51,6 +93,12 @@ pub trait Put {
 pub fn put_section(section: Section<'_>, out: &mut impl Put) {
     match section {
         Section::Provenance(provenance) => put_provenance(provenance, out),
+        Section::Course(course) => put_course(course, out),
+        Section::Remote(remote) => put_remote(remote, out),
+        Section::Knowledge(knowledge) => {
+            put_knowledge(knowledge, "", out);
+            put_aggregate(None, out);
+        }
         Section::Process(process) => put_process(process.map(Arc::as_ref), out),
         Section::Responsible(process) => put_responsible(process.map(Arc::as_ref), out),
     }
@@ -71,15 +119,25 @@ pub fn put_connection(
     put_life(connection, out);
     put_sides(connection, out);
     put_measures(connection, out);
-    out.put(Value::Text(connection.origin.name()));
-    out.put(Value::Text(connection.attribution.source.name()));
-    out.put(Value::Text(connection.attribution.confidence.name()));
-    out.put(uint(connection.network_namespace));
-    match connection.treated.as_deref() {
-        None => out.put(Value::Text("")),
-        Some(treated) => out.put(Value::Text(&treated_text(treated))),
+    let knowledge = Knowledge {
+        origin: connection.origin,
+        attribution: connection.attribution,
+        network_namespace: connection.network_namespace,
+    };
+    match (
+        connection.treated.as_deref(),
+        connection.aggregate.as_deref(),
+    ) {
+        (None, None) => out.section(Section::Knowledge(knowledge)),
+        (treated, aggregate) => {
+            put_knowledge(
+                knowledge,
+                &treated.map(treated_text).unwrap_or_default(),
+                out,
+            );
+            put_aggregate(aggregate, out);
+        }
     }
-    put_aggregate(connection.aggregate.as_deref(), out);
     let process = connection.process.as_ref();
     let created = process.and_then(|process| process_created_ms(process, connection.at));
     out.put(created.map_or(Value::Unknown, Value::Time));
@@ -172,11 +230,7 @@ fn put_provenance(provenance: Provenance<'_>, out: &mut impl Put) {
 
 #[inline(always)]
 fn put_life(connection: &Connection, out: &mut impl Put) {
-    let (phase, outcome, errno) = match connection.phase {
-        Phase::Open => ("open", "", None),
-        Phase::Update => ("update", "", None),
-        Phase::Close(ending) => ("close", ending.outcome.name(), ending.errno),
-    };
+    let (phase, _) = phase_and_ending(connection.phase);
     let at = connection.at;
     let opened = connection.opened.map(|opened| opened.min(at.mono));
     let start_ms = at.wall_at(opened.unwrap_or(at.mono)).as_millis();
@@ -187,25 +241,60 @@ fn put_life(connection: &Connection, out: &mut impl Put) {
     out.put(Value::Time(start_ms));
     out.put(uint(duration_ms));
     out.put(uint(handshake_us));
-    out.put(Value::Text(outcome));
-    out.put(int(errno));
+}
+
+fn phase_and_ending(phase: Phase) -> (&'static str, Option<Ending>) {
+    match phase {
+        Phase::Open => ("open", None),
+        Phase::Update => ("update", None),
+        Phase::Close(ending) => ("close", Some(ending)),
+    }
 }
 
 #[inline(always)]
 fn put_sides(connection: &Connection, out: &mut impl Put) {
-    out.put(Value::Text(connection.direction.name()));
-    match connection.protocol {
+    let (_, ending) = phase_and_ending(connection.phase);
+    out.section(Section::Course(Course {
+        ending,
+        direction: connection.direction,
+        protocol: connection.protocol,
+        local: connection.local.address,
+    }));
+    out.put(uint(connection.local.port));
+    out.section(Section::Remote(Remote {
+        direction: connection.direction,
+        endpoint: connection.remote,
+        hostname: connection.hostname.as_ref(),
+    }));
+}
+
+fn put_course(course: Course, out: &mut impl Put) {
+    let ending = course.ending;
+    out.put(text(ending.map(|ending| ending.outcome.name())));
+    out.put(int(ending.and_then(|ending| ending.errno)));
+    out.put(Value::Text(course.direction.name()));
+    match course.protocol {
         Protocol::Tcp => out.put(Value::Text("tcp")),
         Protocol::Udp => out.put(Value::Text("udp")),
         Protocol::Other(number) => out.put(Value::Text(&number.to_string())),
     }
-    for side in [connection.local, connection.remote] {
-        out.put(side.address.map_or(Value::Unknown, Value::Address));
-        out.put(uint(side.port));
-    }
-    let hostname = connection.hostname.as_ref();
-    out.put(text(hostname.map(|it| &*it.name)));
-    out.put(text(hostname.map(|it| it.source.name())));
+    out.put(course.local.map_or(Value::Unknown, Value::Address));
+}
+
+fn put_remote(remote: Remote<'_>, out: &mut impl Put) {
+    let Endpoint { address, port } = remote.endpoint;
+    out.put(address.map_or(Value::Unknown, Value::Address));
+    out.put(uint(port));
+    out.put(text(remote.hostname.map(|it| &*it.name)));
+    out.put(text(remote.hostname.map(|it| it.source.name())));
+}
+
+fn put_knowledge(knowledge: Knowledge, treated: &str, out: &mut impl Put) {
+    out.put(Value::Text(knowledge.origin.name()));
+    out.put(Value::Text(knowledge.attribution.source.name()));
+    out.put(Value::Text(knowledge.attribution.confidence.name()));
+    out.put(uint(knowledge.network_namespace));
+    out.put(Value::Text(treated));
 }
 
 #[inline(always)]
@@ -227,7 +316,6 @@ fn put_measures(connection: &Connection, out: &mut impl Put) {
     out.put(uint(connection.closer_pid));
 }
 
-#[inline(always)]
 fn put_aggregate(aggregate: Option<&Aggregate>, out: &mut impl Put) {
     out.put(Value::Uint(aggregate.map_or(1, |it| it.connections)));
     out.put(text(aggregate.map(|it| it.cause.name())));

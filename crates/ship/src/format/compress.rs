@@ -3,8 +3,9 @@
 use super::{Compression, EncoderError};
 use flate2::{Compress, Crc, FlushCompress};
 
-/// Levels as measured: what a higher one saves is not worth what it costs.
-const GZIP_LEVEL: i32 = 1;
+/// Levels as measured: what a higher one saves is not worth what it costs, and at a lower one
+/// deflate does not make codes of its own.
+const GZIP_LEVEL: i32 = 3;
 const ZSTD_LEVEL: i32 = 1;
 
 /// Makes bytes smaller in one way; the same bytes always become the same.
