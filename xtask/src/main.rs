@@ -13,6 +13,7 @@ mod demo;
 mod duration;
 mod engines;
 mod faults;
+mod fleet;
 mod fuzz;
 mod install;
 mod macos;
@@ -40,6 +41,8 @@ struct Arguments {
 enum Task {
     /// Build the recorder and the tool, record this machine and show it live.
     Run(run::Options),
+    /// Ship what was recorded to a stream and a store on this machine, and ask the store.
+    Fleet(fleet::Options),
     /// Check and test everything that this machine can.
     Test(test::Options),
     /// Check the rules of the house that no compiler knows.
@@ -86,6 +89,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
     let workspace = workspace::Workspace::load()?;
     match task {
         Task::Run(options) => run::run(&workspace, &options),
+        Task::Fleet(options) => fleet::run(&workspace, &options),
         Task::Test(options) => test::run(&workspace, &options),
         Task::Tidy => tidy::run(&workspace),
         Task::Coverage => coverage::run(&workspace),

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Optimized, but not for so long that the first record keeps anybody waiting.
-const PROFILE: &str = "quick";
+pub(crate) const PROFILE: &str = "quick";
 
 /// How long the live view may take to give the terminal back.
 const VIEW_LIMIT: Duration = Duration::from_secs(2);
