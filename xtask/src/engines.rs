@@ -88,21 +88,34 @@ pub(crate) fn s3(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
     packages(workspace, &S3)
 }
 
-/// A Kafka broker and a client.
+/// A Kafka broker and a client, nats-server, and the shipper with its way to Kafka: only here is
+/// that library built.
 pub(crate) fn kafka(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
-    packages(workspace, &KAFKA)
+    let mut variables = match several(workspace, &[&NATS, &KAFKA])? {
+        Ok(variables) => variables,
+        Err(missing) => return Ok(Err(missing)),
+    };
+    if let Err(missing) = install::programs(&["cc", "make"], &["build-essential"]) {
+        return Ok(Err(missing));
+    }
+    // A folder of its own, so that the program without it is not built again after each.
+    let target = workspace.target.join("kafka");
+    let mut build = process::cargo();
+    build.current_dir(&workspace.root).args([
+        "build",
+        "--package=conntrail-ship",
+        "--bin=conntrail-ship",
+        "--features=kafka",
+    ]);
+    process::run(build.arg("--target-dir").arg(&target))?;
+    let program = target.join("debug/conntrail-ship");
+    variables.push(("CONNTRAIL_SHIP_KAFKA", program.into()));
+    Ok(Ok(variables))
 }
 
 /// Everything on the fleet's side at once.
 pub(crate) fn fleet(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
-    let mut variables = Variables::new();
-    for engine in [&NATS, &CLICKHOUSE, &ROTEL, &KAFKA] {
-        match packages(workspace, engine)? {
-            Ok(found) => variables.extend(found),
-            Err(missing) => return Ok(Err(missing)),
-        }
-    }
-    Ok(Ok(variables))
+    several(workspace, &[&NATS, &CLICKHOUSE, &ROTEL, &KAFKA])
 }
 
 /// A syslog server that is not the machine's own: its packages are unpacked and not installed,
@@ -125,6 +138,17 @@ pub(crate) fn syslog(workspace: &Workspace) -> Result<Result<Variables, Missing>
         fs::write(&stamp, recipe)?;
     }
     Ok(Ok(vec![(RSYSLOG_VARIABLE, directory.into())]))
+}
+
+fn several(workspace: &Workspace, engines: &[&Packages]) -> Result<Result<Variables, Missing>> {
+    let mut variables = Variables::new();
+    for engine in engines {
+        match packages(workspace, engine)? {
+            Ok(found) => variables.extend(found),
+            Err(missing) => return Ok(Err(missing)),
+        }
+    }
+    Ok(Ok(variables))
 }
 
 fn packages(workspace: &Workspace, engine: &Packages) -> Result<Result<Variables, Missing>> {

@@ -1,4 +1,4 @@
-//! `conntrail-ship relay`: moves batches from a JetStream stream into ClickHouse.
+//! `conntrail-ship relay`: moves batches from a JetStream stream into ClickHouse, or to Kafka.
 //!
 //! It keeps nothing: any number of relays share one durable consumer, and one that is gone loses
 //! nothing, because a message is acknowledged only when all its rows are in. What it had begun is
@@ -7,10 +7,18 @@
 //! Rows go in before their manifests, so that a manifest never promises what is not there.
 
 mod clickhouse;
+mod events;
 mod metrics;
+#[cfg(feature = "kafka")]
+#[path = "relay/kafka.rs"]
+mod producer;
+#[cfg(not(feature = "kafka"))]
+#[path = "relay/kafka_absent.rs"]
+mod producer;
 mod round;
 mod settings;
 mod source;
+mod target;
 mod work;
 
 pub use clickhouse::{Insert, Inserted, Store, StoreError};
@@ -25,12 +33,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use target::Target;
 use work::Relay;
 
 /// How often the line about the work is printed.
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Moves batches from a JetStream stream into ClickHouse, until it is told to stop.
+/// Moves batches from a JetStream stream into ClickHouse or to Kafka, until it is told to stop.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// The relay's settings
@@ -67,7 +76,7 @@ async fn run(settings: &Settings, stop: &AtomicBool) -> Result<()> {
             .with_context(|| format!("cannot listen on {address}; see [metrics] listen"))?;
         tokio::task::spawn_local(metrics::serve(listener, figures.clone()));
     }
-    let store = Store::new(&settings.clickhouse)?;
+    let target = Target::new(settings)?;
     let shown = figures.clone();
     tokio::task::spawn_local(async move {
         loop {
@@ -76,7 +85,7 @@ async fn run(settings: &Settings, stop: &AtomicBool) -> Result<()> {
             eprintln!("conntrail-ship relay: {line}");
         }
     });
-    Relay::new(settings, store, figures.clone(), stop)
+    Relay::new(settings, target, figures.clone(), stop)
         .run()
         .await?;
     let line = figures.borrow().line();

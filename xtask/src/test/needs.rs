@@ -57,7 +57,7 @@ pub(crate) enum Need {
     S3,
     /// A syslog server with TLS.
     Syslog,
-    /// A Kafka broker and a client.
+    /// A Kafka broker, a client, nats-server, and the shipper built with its way to Kafka.
     Kafka,
     /// What runs on the fleet's side, together: `nats`, `clickhouse`, `rotel`, `kafka`.
     Fleet,

@@ -187,7 +187,7 @@ fn insert(table: StoreTable, day: i64, sum: &[u8], part: Part) -> Insert {
 }
 
 /// Whether a batch is what its manifest says.
-fn check(texts: &mut Texts, batch: &Batch) -> Result<(), String> {
+pub(super) fn check(texts: &mut Texts, batch: &Batch) -> Result<(), String> {
     let manifest = &batch.manifest;
     let id = &manifest.id;
     if id.first == 0 || id.last < id.first || id.last - id.first >= RANGE_MAX {

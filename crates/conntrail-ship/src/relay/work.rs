@@ -1,10 +1,11 @@
-//! Round after round: messages in, rows out, then acknowledgements.
+//! Round after round: messages in, rows or events out, then acknowledgements.
 
-use super::clickhouse::{Insert, Inserted, Store};
+use super::clickhouse::Inserted;
 use super::metrics::{Figures, Shared};
-use super::round::{Postmark, Round};
+use super::round::Postmark;
 use super::settings::Settings;
 use super::source::{Source, SourceError};
+use super::target::{Pile, Step, Target};
 use async_nats::jetstream::{AckKind, Message};
 use ship::native;
 use std::collections::{BTreeSet, VecDeque};
@@ -24,10 +25,10 @@ const FAILURES_MAX: u32 = 6;
 /// So many rows a message, until it is known better.
 const ROWS_A_MESSAGE: usize = 200;
 
-/// Moves what is in the stream into the store.
+/// Moves what is in the stream to where it belongs.
 pub(super) struct Relay<'a> {
     settings: &'a Settings,
-    store: Store,
+    target: Target,
     figures: Shared,
     stop: &'a AtomicBool,
     /// Tables that took rows since the start: what they refuse later is the rows' fault.
@@ -58,13 +59,13 @@ impl<'a> Relay<'a> {
     /// A relay that has yet to connect.
     pub(super) fn new(
         settings: &'a Settings,
-        store: Store,
+        target: Target,
         figures: Shared,
         stop: &'a AtomicBool,
     ) -> Relay<'a> {
         Relay {
             settings,
-            store,
+            target,
             figures,
             stop,
             working: BTreeSet::new(),
@@ -107,7 +108,7 @@ impl<'a> Relay<'a> {
     async fn work(&mut self, source: &Source) -> Result<(), SourceError> {
         let mut failures = 0;
         while !self.is_stopping() {
-            let (mut round, mut held) = match self.gather(source).await {
+            let (round, mut held) = match self.gather(source).await {
                 Ok(gathered) => gathered,
                 // Another leader is chosen within seconds, and then the same question is answered;
                 // to ask for stream and consumer anew takes a cluster longer.
@@ -127,8 +128,10 @@ impl<'a> Relay<'a> {
                 continue;
             }
             let every = source.ack_wait() / 3;
+            let mut round = Some(round);
             loop {
-                match self.deliver(std::mem::take(&mut round), &held, every).await {
+                let next = round.take().unwrap_or_else(|| self.target.pile());
+                match self.deliver(next, &held, every).await {
                     Delivered::All => break self.acknowledge(source, &held).await,
                     Delivered::Stopped => {
                         give_back(&held).await;
@@ -140,7 +143,7 @@ impl<'a> Relay<'a> {
                         if held.is_empty() {
                             break;
                         }
-                        round = self.round_of(&mut held);
+                        round = Some(self.round_of(&mut held));
                     }
                 }
             }
@@ -149,9 +152,9 @@ impl<'a> Relay<'a> {
     }
 
     /// Messages until the round is full or old enough.
-    async fn gather(&mut self, source: &Source) -> Result<(Round, Vec<Held>), SourceError> {
+    async fn gather(&mut self, source: &Source) -> Result<(Pile, Vec<Held>), SourceError> {
         let limits = self.settings.round;
-        let (mut round, mut held) = (Round::default(), Vec::new());
+        let (mut round, mut held) = (self.target.pile(), Vec::new());
         let mut too_much = Vec::new();
         let started = Instant::now();
         let created_ms = source.created_ms();
@@ -193,8 +196,8 @@ impl<'a> Relay<'a> {
     }
 
     /// The same messages once more as rows, without what is known to be at fault.
-    fn round_of(&mut self, held: &mut [Held]) -> Round {
-        let mut round = Round::default();
+    fn round_of(&self, held: &mut [Held]) -> Pile {
+        let mut round = self.target.pile();
         for it in held {
             enter(it, &mut round);
         }
@@ -202,14 +205,14 @@ impl<'a> Relay<'a> {
     }
 
     /// Makes all inserts of a round, however long it takes.
-    async fn deliver(&mut self, round: Round, held: &[Held], every: Duration) -> Delivered {
-        for insert in round.into_inserts() {
+    async fn deliver(&mut self, round: Pile, held: &[Held], every: Duration) -> Delivered {
+        for mut step in round.into_steps() {
             let mut failures = 0;
             loop {
-                let inserted = holding(held, every, self.store.insert(&insert)).await;
+                let inserted = holding(held, every, self.target.take(&mut step)).await;
                 let (after, reason) = match inserted {
-                    Inserted::Done { bytes } => break self.count(&insert, bytes),
-                    Inserted::Refused { .. } if self.working.contains(insert.table) => {
+                    Inserted::Done { bytes } => break self.count(&step, bytes),
+                    Inserted::Refused { .. } if self.working.contains(step.name()) => {
                         return Delivered::Refused;
                     }
                     Inserted::Again { after, reason } => (after, reason),
@@ -238,13 +241,13 @@ impl<'a> Relay<'a> {
         let mut left: VecDeque<Held> = held.into();
         while let Some(mut one) = left.pop_front() {
             let others = left.make_contiguous();
-            let mut alone = Round::default();
+            let mut alone = self.target.pile();
             enter(&mut one, &mut alone);
             let work = self.deliver(alone, std::slice::from_ref(&one), every);
             let mut delivered = holding(others, every, work).await;
             if delivered == Delivered::Refused {
                 one.poison = Some("the store cannot read its rows".to_owned());
-                let mut aside = Round::default();
+                let mut aside = self.target.pile();
                 enter(&mut one, &mut aside);
                 let work = self.deliver(aside, std::slice::from_ref(&one), every);
                 delivered = holding(others, every, work).await;
@@ -281,12 +284,12 @@ impl<'a> Relay<'a> {
         figures.lag_ms = last.map(|last| u64::try_from(now_ms() - last).unwrap_or(0));
     }
 
-    fn count(&mut self, insert: &Insert, bytes: u64) {
-        self.working.insert(insert.table);
+    fn count(&mut self, step: &Step, bytes: u64) {
+        self.working.insert(step.name());
         let mut figures = self.figures.borrow_mut();
         figures.inserts += 1;
         figures.insert_bytes += bytes;
-        *figures.rows.entry(insert.table).or_default() += insert.rows;
+        *figures.rows.entry(step.name()).or_default() += step.count();
     }
 
     /// Says once what keeps the relay from working, and once that it works again.
@@ -331,7 +334,7 @@ fn is_ours_to_mend(error: &SourceError) -> bool {
 }
 
 /// Takes a message that came, into the round.
-fn receive(message: Message, created_ms: i64, round: &mut Round, figures: &mut Figures) -> Held {
+fn receive(message: Message, created_ms: i64, round: &mut Pile, figures: &mut Figures) -> Held {
     let mut postmark = Postmark {
         stream: String::new(),
         stream_created_ms: created_ms,
@@ -361,12 +364,12 @@ fn receive(message: Message, created_ms: i64, round: &mut Round, figures: &mut F
 }
 
 /// Adds what is held to a round: as rows where it can be read, else as it is.
-fn enter(held: &mut Held, round: &mut Round) {
+fn enter(held: &mut Held, round: &mut Pile) {
     let payload = &held.message.payload;
     if held.poison.is_none() {
         let batch = native::decode(payload).map_err(|error| error.to_string());
         held.poison = batch
-            .and_then(|batch| round.add(&held.postmark, &batch))
+            .and_then(|batch| round.add(&held.postmark, &batch, payload))
             .err();
     }
     if let Some(reason) = &held.poison {

@@ -2,6 +2,7 @@
 
 mod collector;
 mod end_to_end;
+mod kafka;
 mod laptop;
 mod ledger;
 mod made;

@@ -16,7 +16,12 @@ pub(super) struct Relay(Child);
 
 impl Relay {
     pub(super) fn start(settings: &Path) -> Relay {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_conntrail-ship"));
+        Relay::of(env!("CARGO_BIN_EXE_conntrail-ship").as_ref(), settings)
+    }
+
+    /// Of another build.
+    pub(super) fn of(program: &Path, settings: &Path) -> Relay {
+        let mut command = Command::new(program);
         command.arg("relay").arg("--config").arg(settings);
         Relay(command.stdin(Stdio::null()).spawn().unwrap())
     }
@@ -107,7 +112,7 @@ impl Ground {
 }
 
 /// Batches of machines, all of them together so many records.
-fn batches(machines: u8, records: usize, size: usize) -> Vec<Batch> {
+pub(super) fn batches(machines: u8, records: usize, size: usize) -> Vec<Batch> {
     let machines = (1..=machines).map(|number| {
         let records = an_epoch(number.into(), records - 1);
         Machine::new(number).batches(1, &records, size)
@@ -115,7 +120,7 @@ fn batches(machines: u8, records: usize, size: usize) -> Vec<Batch> {
     machines.flatten().collect()
 }
 
-fn bytes(batch: &Batch) -> Vec<u8> {
+pub(super) fn bytes(batch: &Batch) -> Vec<u8> {
     let settings = EncoderSettings {
         format: Format::Native,
         framing: Framing::Plain,
@@ -147,7 +152,7 @@ fn definition(name: &str) -> serde_json::Value {
     serde_json::from_str(&text).unwrap()
 }
 
-fn publish(server: &Nats, batches: &[Batch]) {
+pub(super) fn publish(server: &Nats, batches: &[Batch]) {
     let mut client = server.connect();
     for batch in batches {
         let id = batch.manifest.id.to_string();
