@@ -194,6 +194,7 @@ mod tests {
                 left_out: LeftOut::default(),
                 digest,
                 head: None,
+                until: None,
             },
             device,
             items,
