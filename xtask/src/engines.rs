@@ -113,9 +113,18 @@ pub(crate) fn kafka(workspace: &Workspace) -> Result<Result<Variables, Missing>>
     Ok(Ok(variables))
 }
 
-/// Everything on the fleet's side at once.
+/// All engines at once.
 pub(crate) fn fleet(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
-    several(workspace, &[&NATS, &CLICKHOUSE, &ROTEL, &KAFKA])
+    let packages = several(workspace, &[&NATS, &CLICKHOUSE, &ROTEL, &S3, &KAFKA])?;
+    let mut variables = match packages {
+        Ok(variables) => variables,
+        Err(missing) => return Ok(Err(missing)),
+    };
+    match syslog(workspace)? {
+        Ok(found) => variables.extend(found),
+        Err(missing) => return Ok(Err(missing)),
+    }
+    Ok(Ok(variables))
 }
 
 /// A syslog server that is not the machine's own: its packages are unpacked and not installed,

@@ -59,7 +59,7 @@ pub(crate) enum Need {
     Syslog,
     /// A Kafka broker, a client, nats-server, and the shipper built with its way to Kafka.
     Kafka,
-    /// What runs on the fleet's side, together: `nats`, `clickhouse`, `rotel`, `kafka`.
+    /// All of the engines, together.
     Fleet,
 }
 

@@ -8,4 +8,5 @@ mod ledger;
 mod made;
 mod queries;
 mod relay;
+mod several;
 mod tamper;

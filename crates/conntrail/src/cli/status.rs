@@ -95,6 +95,9 @@ fn lines(status: &Value, now_ms: i64) -> Vec<String> {
             text("state"),
             destination["records"],
         ));
+        if let Some(files @ 1..) = destination["deleted_files"].as_u64() {
+            lines.push(format!("    {files} files were deleted to make room"));
+        }
         let warnings = destination["warnings"].as_array().into_iter().flatten();
         let warnings = warnings.filter_map(Value::as_str);
         lines.extend(warnings.map(|it| format!("    warning: {}", clean(it))));
@@ -144,6 +147,9 @@ mod tests {
             lines(&status, 1_002_000)[2],
             "    warning: the token is sent in the clear"
         );
+        status["destinations"]["lake"]["deleted_files"] = json!(3);
+        let line = &lines(&status, 1_002_000)[2];
+        assert_eq!(line, "    3 files were deleted to make room");
         status["destinations"]["lake"]["state"] = json!("waiting");
         status["destinations"]["lake"]["problem"] = json!("no answer\u{1b}[2J");
         assert!(!is_well(&status, 1_002_000));
