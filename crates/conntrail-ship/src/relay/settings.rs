@@ -115,8 +115,8 @@ pub struct Kafka {
     /// How batches of events are made smaller.
     #[serde(default)]
     pub compression: KafkaCompression,
-    /// No event is longer, in bytes; brokers take 1,048,588 unless they are told otherwise. 1,000 to
-    /// 100,000,000.
+    /// No event is longer, in bytes; brokers take 1,048,588 unless they are told otherwise. 1,000
+    /// to 100,000,000.
     #[serde(default = "default_record_bytes_max")]
     pub record_bytes_max: usize,
     /// An event that is not acknowledged within so many seconds is sent again. 1 to 3,600.
