@@ -5,7 +5,7 @@ use flate2::{Compress, Crc, FlushCompress};
 
 /// Levels as measured: what a higher one saves is not worth what it costs, and at a lower one
 /// deflate does not make codes of its own.
-const GZIP_LEVEL: i32 = 3;
+const GZIP_LEVEL: i32 = 2;
 const ZSTD_LEVEL: i32 = 1;
 
 /// Makes bytes smaller in one way; the same bytes always become the same.
