@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod deliveries;
 mod policies;
 mod records;
 mod streams;
@@ -44,6 +45,8 @@ pub const TARGETS: &[Target] = &[
     line("trail_head", "the head file", trails::head, trails::head_seeds),
     line("epoch", "the epoch file", trails::epoch, trails::epoch_seeds),
     line("chain_head", "an anchor as text", trails::anchor, trails::anchor_seeds),
+    line("batch", "a batch for a relay", deliveries::batch, deliveries::batch_seeds),
+    line("ship_config", "destinations", deliveries::ship_config, deliveries::ship_config_seeds),
 ];
 
 const fn line(

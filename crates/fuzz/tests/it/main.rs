@@ -94,6 +94,8 @@ replayed!(
     trail_head,
     epoch,
     chain_head,
+    batch,
+    ship_config,
 );
 
 #[test]
@@ -125,6 +127,9 @@ fn what_holds_of_seeds_does_not_hold_by_chance() {
     }
     for stream in (fuzz::target("flow_stream").unwrap().seeds)() {
         flow::stream::decode_header(&mut stream.as_slice()).unwrap();
+    }
+    for text in (fuzz::target("ship_config").unwrap().seeds)() {
+        ship::config::parse(std::str::from_utf8(&text).unwrap()).unwrap();
     }
     for policy in (fuzz::target("policy").unwrap().seeds)() {
         policy::Policy::parse(std::str::from_utf8(&policy).unwrap()).unwrap();
