@@ -61,8 +61,7 @@ pub(crate) struct Task {
 
 /// How soon is looked again after there was something new.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often is looked where nothing new has come for long: the recorder syncs once a second, so
-/// more would find nothing sooner.
+/// How often is looked where nothing new has come for long: as often as the recorder syncs.
 const LOOK_EVERY_IDLE: Duration = Duration::from_secs(1);
 /// No shorter is any pause.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
