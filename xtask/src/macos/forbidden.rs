@@ -93,6 +93,22 @@ pub(super) const PRIVATE: &[Forbidden] = &[
     part("PrivateFrameworks", "a private framework"),
 ];
 
+const CONNECTS: &str = "speaks with others, which is for the shipper alone";
+
+/// What only a program that opens connections asks the system for, so nobody may but [`SPEAKER`].
+pub(super) const CONNECTIONS: &[Forbidden] = &[
+    whole("_socket", CONNECTS),
+    whole("_connect", CONNECTS),
+    whole("_connectx", CONNECTS),
+    whole("_send", CONNECTS),
+    whole("_sendto", CONNECTS),
+    whole("_sendmsg", CONNECTS),
+    whole("_getaddrinfo", CONNECTS),
+];
+
+/// The program that may.
+pub(super) const SPEAKER: &str = "conntrail-ship";
+
 const fn part(text: &'static str, why: &'static str) -> Forbidden {
     Forbidden {
         text,

@@ -3,7 +3,7 @@
 
 use super::allowed::{Allowed, Source};
 use super::binds::Bind;
-use super::forbidden::{As, Forbidden, PRIVATE, TRAFFIC};
+use super::forbidden::{As, CONNECTIONS, Forbidden, PRIVATE, SPEAKER, TRAFFIC};
 use super::image::{Image, Version};
 use super::{Architecture, DEPLOYMENT_TARGET};
 use anyhow::Result;
@@ -31,6 +31,7 @@ pub(super) const RULES: &[Rule] = &[
     ("names", names),
     ("traffic", |subject, _| forbidden(subject, TRAFFIC)),
     ("private calls", |subject, _| forbidden(subject, PRIVATE)),
+    ("connections", |subject, _| connections(subject)),
     ("provider", provider),
 ];
 
@@ -152,6 +153,14 @@ pub(super) fn forbidden(subject: &Subject, list: &[Forbidden]) -> Vec<String> {
         .collect()
 }
 
+/// Nobody but the shipper asks for what connections are made with.
+pub(super) fn connections(subject: &Subject) -> Vec<String> {
+    match subject.program {
+        SPEAKER => Vec::new(),
+        _ => forbidden(subject, CONNECTIONS),
+    }
+}
+
 /// The class that the system is told to instantiate is in the program that it starts, and in no
 /// other.
 pub(super) fn provider(subject: &Subject, allowed: &Allowed) -> Vec<String> {
@@ -270,7 +279,7 @@ mod tests {
              [[from]]\nheader = 'fcntl.h'\nsymbols = ['_open']\n\
              [[from]]\nheader = 'sys/stat.h'\nonly = 'x86_64'\nsymbols = ['_stat$INODE64']\n\
              [[from]]\nheader = 'sys/socket.h'\nprograms = ['conntrail']\n\
-             symbols = ['_connect']",
+             symbols = ['_kqueue']",
         );
         let extension = list(
             "install-name = '/System/Library/Frameworks/NetworkExtension.framework/Versions/A/\
@@ -371,7 +380,7 @@ mod tests {
     #[test]
     fn an_import_that_another_program_alone_may_have_is_found() {
         let mut image = image();
-        insert(&mut image, "_connect");
+        insert(&mut image, "_kqueue");
         let judge = |program| {
             let subject = Subject {
                 program,
@@ -490,6 +499,24 @@ mod tests {
             assert!(found.contains(&"private calls"), "{name}");
             let found = broken(|image| image.file.extend(format!("x{name}x").as_bytes()));
             assert_eq!(found, [""; 0], "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_shipper_may_connect() {
+        for forbidden in CONNECTIONS {
+            let mut image = image();
+            insert(&mut image, forbidden.text);
+            let found = |program| {
+                let subject = Subject {
+                    program,
+                    architecture: Architecture::Arm64,
+                    image: &image,
+                };
+                connections(&subject).len()
+            };
+            let programs = ["conntraild", "conntrail", SPEAKER];
+            assert_eq!(programs.map(found), [1, 1, 0], "{}", forbidden.text);
         }
     }
 

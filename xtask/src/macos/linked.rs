@@ -77,6 +77,12 @@ fn no_private_interface_of_the_system_is_named() {
 
 #[test]
 #[ignore = "needs macos: reads the linked programs"]
+fn no_program_but_the_shipper_asks_for_what_connections_are_made_with() {
+    assert_rule("connections");
+}
+
+#[test]
+#[ignore = "needs macos: reads the linked programs"]
 fn the_provider_that_the_system_starts_is_in_the_recorder_alone() {
     assert_rule("provider");
 }
