@@ -103,6 +103,9 @@ pub(super) const CONNECTIONS: &[Forbidden] = &[
     whole("_send", CONNECTS),
     whole("_sendto", CONNECTS),
     whole("_sendmsg", CONNECTS),
+    whole("_bind", CONNECTS),
+    whole("_listen", CONNECTS),
+    whole("_accept", CONNECTS),
     whole("_getaddrinfo", CONNECTS),
 ];
 

@@ -38,6 +38,9 @@ pub(super) const RULES: &[Rule] = &[
 /// Rust's library says this before it tells where a panic was, and a zero can follow by chance.
 const SENTENCE: &[u8] = b"tack backtrace:";
 
+/// The library that sends selectors.
+const RUNTIME: &str = "libobjc";
+
 /// Where the system keeps the libraries that anybody may use.
 const PUBLIC_PLACES: &[&str] = &["/usr/lib/", "/System/Library/Frameworks/"];
 
@@ -122,7 +125,8 @@ pub(super) fn imports(subject: &Subject, allowed: &Allowed) -> Vec<String> {
 /// A selector reaches the runtime as a text, and so does the name of a class. All such texts lie
 /// in sections of their own, so that they can be counted without a gap: whatever there is written
 /// like a name is listed as something. Elsewhere texts run into each other; there only what looks
-/// like nothing but a selector is.
+/// like nothing but a selector is, and only in programs that may load the runtime: in others
+/// nobody would take it for one, and in megabytes of tables it stands by chance.
 pub(super) fn names(subject: &Subject, allowed: &Allowed) -> Vec<String> {
     let listed = allowed.all_names();
     let texts = subject.image.texts.iter().map(String::as_str);
@@ -130,8 +134,11 @@ pub(super) fn names(subject: &Subject, allowed: &Allowed) -> Vec<String> {
         .filter(|text| is_name(text) && !listed.contains(text))
         .map(str::to_owned)
         .collect();
-    let hidden = subject.image.data.iter().flat_map(|data| selectors(data));
-    found.extend(hidden.filter(|text| !listed.contains(text.as_str())));
+    let runtime = allowed.libraries.get(RUNTIME);
+    if runtime.is_none_or(|it| it.programs.contains(subject.program)) {
+        let hidden = subject.image.data.iter().flat_map(|data| selectors(data));
+        found.extend(hidden.filter(|text| !listed.contains(text.as_str())));
+    }
     let finding = |text: &String| format!("has `{text}`, which is on no list of names");
     found.iter().map(finding).collect()
 }
@@ -473,6 +480,29 @@ mod tests {
         assert_eq!(found, ["names"]);
         let found = broken(|image| image.data.push(b"it was Error::\0, or x:\0".to_vec()));
         assert_eq!(found, [""; 0]);
+    }
+
+    #[test]
+    fn a_selector_by_chance_is_none_where_no_runtime_is() {
+        let mut allowed = allowed();
+        let runtime = "install-name = '/usr/lib/libobjc.A.dylib'\nprograms = ['conntraild']";
+        let runtime = toml::from_str(runtime).unwrap();
+        allowed.libraries.insert(RUNTIME.to_owned(), runtime);
+        let mut image = image();
+        image.data.push(b"a table with S4R:\0".to_vec());
+        let found = |program, image: &Image| {
+            let architecture = Architecture::Arm64;
+            let subject = Subject {
+                program,
+                architecture,
+                image,
+            };
+            names(&subject, &allowed).len()
+        };
+        let both = ["conntraild", "conntrail-ship"];
+        assert_eq!(both.map(|it| found(it, &image)), [1, 0]);
+        image.texts.insert("terminate:".to_owned());
+        assert_eq!(both.map(|it| found(it, &image)), [2, 1]);
     }
 
     #[test]
