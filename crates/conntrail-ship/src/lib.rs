@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bounded;
+pub mod configuration;
 mod desk;
 pub mod fleet;
 pub mod http;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Args, Parser, Subcommand};
+use conntrail_ship::configuration::Place;
 use conntrail_ship::run::{self, Options};
 use conntrail_ship::{fleet, relay};
 use host::paths;
@@ -19,7 +20,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Delivers until it is told to stop; SIGHUP reads the configuration again.
+    /// Delivers until it is told to stop, or ends at once where no destination is configured.
     Run(Places),
     /// Delivers what is there and ends; 1 when not all of it arrived.
     Once {
@@ -39,19 +40,23 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Places {
-    /// Configuration file [default: ship.toml beside the recorder's].
-    #[arg(long)]
+    /// File of the destinations [default: what the settings ship.config or ship.config_file say,
+    /// or else ship.toml beside the recorder's configuration file, if it exists].
+    #[arg(long, conflicts_with = "recorder_config")]
     config: Option<PathBuf>,
+    /// The recorder's configuration file, whose settings those are [default: the usual one].
+    #[arg(long)]
+    recorder_config: Option<PathBuf>,
     #[arg(long, help = paths::state_dir_help())]
     state_dir: Option<PathBuf>,
 }
 
 impl Places {
     fn options(self, once: bool, timeout_s: u64) -> Options {
-        let config = self.config;
-        let beside = || paths::default_config_file().with_file_name("ship.toml");
+        let recorder = self.recorder_config;
+        let place = self.config.map(Place::File);
         Options {
-            config: config.unwrap_or_else(beside),
+            place: place.unwrap_or(Place::Settings { recorder }),
             state_dir: self.state_dir.unwrap_or_else(paths::default_state_dir),
             once,
             timeout_s,
@@ -77,8 +82,12 @@ fn execute(command: Command) -> anyhow::Result<bool> {
         Command::Relay(arguments) => arguments.run().map(|()| true),
         Command::Fleet(arguments) => arguments.run().map(|()| true),
         Command::Check(places) => {
-            let path = places.options(false, 0).config;
-            let config = run::read_config(&path)?;
+            let place = places.options(false, 0).place;
+            let Some(found) = place.find()? else {
+                println!("{}", place.nothing());
+                return Ok(true);
+            };
+            let config = found.parse()?;
             for (name, destination) in &config.destination {
                 let kind = destination.kind().map_or("nowhere", |kind| kind.name());
                 println!("{name}: {kind}, {:?}", destination.format());

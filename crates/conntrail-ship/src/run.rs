@@ -1,18 +1,18 @@
 //! Runs all destinations.
 
+use crate::configuration::{Found, Place};
 use crate::metrics;
 use crate::own::{self, OwnTrail};
 use crate::state::replace;
 use crate::status::{self, Status};
 use crate::worker::{Report, Shared, Task, put};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use host::clock;
 use record::{DeliveryState, Device, Mono};
-use ship::config::{self, Config, Destination};
+use ship::config::{Config, Destination};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -22,8 +22,8 @@ use trail::{RawItem, TrailReader, segments_dir};
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The configuration file.
-    pub config: PathBuf,
+    /// Where the destinations are configured.
+    pub place: Place,
     /// The recorder's state folder.
     pub state_dir: PathBuf,
     /// End when all that is there has been delivered.
@@ -31,6 +31,9 @@ pub struct Options {
     /// Where `once` is set: give up after so many seconds.
     pub timeout_s: u64,
 }
+
+/// What is configured, if anything, or why nobody can say.
+type Looked = Result<Option<Found>, String>;
 
 struct Running {
     destination: Destination,
@@ -42,6 +45,8 @@ struct Running {
 struct Shipper {
     options: Options,
     config: Config,
+    /// What the last look at the configuration brought.
+    looked: Looked,
     device: Arc<Device>,
     own: Arc<OwnTrail>,
     running: BTreeMap<String, Running>,
@@ -51,31 +56,26 @@ struct Shipper {
 const TICK: Duration = Duration::from_millis(50);
 /// A signal may wait so long.
 const TICK_RUN: Duration = Duration::from_millis(250);
+/// Nobody needs to say that the configuration is another one; a signal only says it sooner.
+const LOOK_EVERY_NS: u64 = 2_000_000_000;
 const STATUS_EVERY_NS: u64 = 2_000_000_000;
 const LEDGER_INTERVAL_S: u64 = 600;
 /// All destinations have read everything in so many looks, one after the other: what one of them
 /// declared is there for the others by then.
 const QUIET_LOOKS: u32 = 8;
 
-/// Reads a configuration.
-///
-/// # Errors
-/// What is wrong in it, or that it cannot be read.
-pub fn read_config(path: &Path) -> anyhow::Result<Config> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    config::parse(&text).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(|it| format!("  {it}")).collect();
-        anyhow::anyhow!("{} is wrong:\n{}", path.display(), lines.join("\n"))
-    })
-}
-
 /// Delivers until a signal says otherwise, or until all is delivered; whether all is.
+///
+/// Where no destination is configured it says so and ends, and all is delivered: whoever starts it
+/// again when it fails need not do so.
 ///
 /// # Errors
 /// When the configuration is wrong at the start, another shipper runs, or the shipper's folder
 /// cannot be written.
 pub fn run(options: Options) -> anyhow::Result<bool> {
-    let config = read_config(&options.config)?;
+    let Some((found, config)) = configured(&options)? else {
+        return Ok(true);
+    };
     let (stop, reload) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicBool::new(false)),
@@ -92,6 +92,7 @@ pub fn run(options: Options) -> anyhow::Result<bool> {
     let shipper = Shipper {
         options,
         config,
+        looked: Ok(Some(found)),
         device,
         own: Arc::new(own),
         running: BTreeMap::new(),
@@ -103,6 +104,22 @@ pub fn run(options: Options) -> anyhow::Result<bool> {
         eprintln!("conntrail-ship: metrics at http://{bound}/metrics");
     }
     shipper.run(&stop, &reload)
+}
+
+/// The destinations at the start, or nothing, which is said.
+fn configured(options: &Options) -> anyhow::Result<Option<(Found, Config)>> {
+    if let Some(found) = options.place.find()? {
+        let config = found.parse()?;
+        if !config.destination.is_empty() {
+            return Ok(Some((found, config)));
+        }
+    }
+    let nothing = options.place.nothing();
+    if options.once {
+        bail!("{nothing}");
+    }
+    eprintln!("conntrail-ship: {nothing}; there is nothing to do");
+    Ok(None)
 }
 
 /// The machine, from the first record of the recorder's trail: without one nothing is to be sent.
@@ -134,13 +151,16 @@ impl Shipper {
         self.adjust();
         let started = clock::mono();
         let (mut status_at, mut quiet) = (Mono(0), 0);
+        let mut look_at = started.plus_ns(LOOK_EVERY_NS);
         let mut all_delivered = false;
         let tick = if self.options.once { TICK } else { TICK_RUN };
         while !stop.load(Ordering::Relaxed) {
             thread::sleep(tick);
             let now = clock::mono();
-            if reload.swap(false, Ordering::Relaxed) {
-                self.reload();
+            let is_asked = reload.swap(false, Ordering::Relaxed);
+            if is_asked || now >= look_at {
+                look_at = now.plus_ns(LOOK_EVERY_NS);
+                self.look(is_asked);
             }
             self.tell(now, false);
             if now >= status_at {
@@ -168,16 +188,32 @@ impl Shipper {
         Ok(all_delivered)
     }
 
-    /// Another configuration, if it is right; else the one before stays.
-    fn reload(&mut self) {
-        match read_config(&self.options.config) {
+    /// Another configuration, if there is one and it is right; else the one before stays.
+    ///
+    /// Where there is none any more nothing is delivered, until there is one again.
+    fn look(&mut self, is_asked: bool) {
+        let looked = self.options.place.find();
+        let looked = looked.map_err(|error| format!("{error:#}"));
+        if looked == self.looked && !is_asked {
+            return;
+        }
+        self.looked = looked;
+        let config = match &self.looked {
+            Ok(Some(found)) => found.parse().map_err(|error| format!("{error:#}")),
+            Ok(None) => {
+                eprintln!("conntrail-ship: {}", self.options.place.nothing());
+                Ok(Config::default())
+            }
+            Err(error) => Err(error.clone()),
+        };
+        match config {
             Ok(config) => {
                 self.config = config;
                 self.adjust();
                 eprintln!("conntrail-ship: the configuration was read again");
             }
             Err(error) => {
-                eprintln!("conntrail-ship: the configuration before stays in force: {error:#}");
+                eprintln!("conntrail-ship: the configuration before stays in force: {error}");
             }
         }
     }

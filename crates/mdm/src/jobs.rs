@@ -55,7 +55,7 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "ship",
         program: "conntrail-ship",
-        arguments: &[],
+        arguments: &["run"],
         starts: Starts::WhileConfigured,
         account: Account::Own,
         purpose: "delivers what is recorded to the destinations that are configured",

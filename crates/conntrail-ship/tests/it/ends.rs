@@ -11,12 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 use trail::{Item, TrailReader, TrailWriter, WriterOptions, segments_dir};
 
-struct Place {
-    folder: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Place {
+    pub(crate) fn new() -> Place {
         let place = Place {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -24,7 +24,7 @@ impl Place {
         place
     }
 
-    fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
@@ -32,7 +32,7 @@ impl Place {
         self.folder.path().join("lake")
     }
 
-    fn configure(&self, more: &str) -> PathBuf {
+    pub(crate) fn configure(&self, more: &str) -> PathBuf {
         let path = self.folder.path().join("ship.toml");
         let lake = self.lake();
         let text = format!(
@@ -44,7 +44,7 @@ impl Place {
         path
     }
 
-    fn writer(&self) -> TrailWriter {
+    pub(crate) fn writer(&self) -> TrailWriter {
         let device = Device {
             endpoint: EndpointId([9; 16]),
             ..sample::device()
@@ -74,7 +74,7 @@ impl Place {
     }
 
     /// Rows of the recorder's trail by their id, and how often each is there.
-    fn rows(&self) -> BTreeMap<RecordId, u64> {
+    pub(crate) fn rows(&self) -> BTreeMap<RecordId, u64> {
         let mut rows = BTreeMap::new();
         for entry in fs::read_dir(self.lake()).unwrap() {
             let path = entry.unwrap().path();
@@ -142,14 +142,14 @@ impl Place {
     }
 }
 
-fn write(writer: &mut TrailWriter, seed: u64, count: usize) {
+pub(crate) fn write(writer: &mut TrailWriter, seed: u64, count: usize) {
     for record in sample::records(seed, count) {
         writer.append(&record, host::clock::mono()).unwrap();
     }
     let _ = writer.flush(host::clock::stamp()).unwrap();
 }
 
-fn kill(mut child: Child) {
+pub(crate) fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -10,6 +10,7 @@
 )]
 
 mod certificates;
+mod configured;
 mod contract_elastic;
 mod contract_hec;
 mod contract_otlp;
