@@ -1,7 +1,8 @@
 //! What it costs to turn records of the trail into what is sent, and how many bytes that takes.
 //!
-//! `encode_cost [RECORDS [FORMAT [LEVEL]]]`: one thread, made-up connections. From the bytes in which the
-//! trail keeps them to those of a parcel: read, count into the manifest's digest, encode, compress.
+//! `encode_cost [RECORDS [FORMAT [LEVEL]]]`: one thread, made-up connections. From the bytes in
+//! which the trail keeps them to those of a parcel: read, count into the manifest's digest, encode,
+//! compress.
 
 use record::{RecordId, codec, sample};
 use rustix::time::{ClockId, clock_gettime};
