@@ -62,7 +62,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         println!("the types fit on both architectures");
         return Ok(ExitCode::SUCCESS);
     }
-    builder.build(workspace)?;
+    builder.build(workspace, &Architecture::ALL)?;
     let built = Built::load(&builder.output(workspace))?;
     show::print(&built, builder.allowed());
     let findings = built.findings(builder.allowed())?;
@@ -80,20 +80,24 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
 /// A program, and the file of it for each processor.
 pub(crate) type Slices = (&'static str, Vec<PathBuf>);
 
-/// Builds the programs from `sources`, with the compiler that `workspace` keeps.
+/// Builds the programs from `sources` for these architectures, with the compiler that `workspace`
+/// keeps.
 pub(crate) fn programs(
     workspace: &Workspace,
     sources: &Workspace,
+    architectures: &[Architecture],
 ) -> Result<Result<Vec<Slices>, Missing>> {
     let builder = match Builder::install(workspace)? {
         Ok(builder) => builder,
         Err(missing) => return Ok(Err(missing)),
     };
-    builder.build(sources)?;
+    builder.build(sources, architectures)?;
     let output = builder.output(sources);
     let slices = PROGRAMS.iter().map(|name| {
-        let files = Architecture::ALL.map(|it| build::place(&output, it, name));
-        (*name, files.to_vec())
+        let files = architectures
+            .iter()
+            .map(|it| build::place(&output, *it, name));
+        (*name, files.collect())
     });
     Ok(Ok(slices.collect()))
 }
@@ -125,7 +129,7 @@ pub(crate) fn triples() -> [&'static str; 2] {
 
 impl Architecture {
     /// Both.
-    const ALL: [Architecture; 2] = [Architecture::Arm64, Architecture::X86_64];
+    pub(crate) const ALL: [Architecture; 2] = [Architecture::Arm64, Architecture::X86_64];
 
     /// As the tools of macOS call it.
     fn name(self) -> &'static str {

@@ -69,7 +69,7 @@ fn build_again(workspace: &Workspace, bundles: &Path, signer: &Signer) -> Result
     let tree = elsewhere.join("tree");
     workspace.copy_sources(&tree)?;
     let second = workspace.moved(tree, elsewhere.join("target"));
-    let programs = Programs::build(workspace, &second)?;
+    let programs = Programs::build_again(workspace, &second)?;
     let variant = Variant::DeveloperId;
     let mut options = options(variant, bundles);
     options.output = Some(bundles.join(SECOND));

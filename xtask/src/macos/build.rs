@@ -75,7 +75,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Result<Variables, Missing
         Ok(kit) => kit,
         Err(missing) => return Ok(Err(missing)),
     };
-    builder.build(workspace)?;
+    builder.build(workspace, &Architecture::ALL)?;
     let output = builder.output(workspace);
     show::print(&Built::load(&output)?, builder.allowed());
     Ok(Ok(vec![
@@ -104,11 +104,15 @@ impl Builder {
         &self.allowed
     }
 
-    /// Links both programs for both architectures, as they are shipped.
-    pub(super) fn build(&self, workspace: &Workspace) -> Result<()> {
+    /// Links the programs for these architectures, as they are shipped.
+    pub(super) fn build(
+        &self,
+        workspace: &Workspace,
+        architectures: &[Architecture],
+    ) -> Result<()> {
         // Whatever is not there yet has no folder whose name could be kept out.
         process::run(process::cargo().current_dir(&workspace.root).arg("fetch"))?;
-        let mut build = self.cargo(workspace, "build");
+        let mut build = self.cargo(workspace, "build", architectures);
         build.arg("--release");
         for program in PROGRAMS {
             build.args(["--package", program, "--bin", program]);
@@ -121,7 +125,7 @@ impl Builder {
 
     /// Checks the types of everything that macOS has, for both architectures.
     pub(super) fn check(&self, workspace: &Workspace) -> Result<()> {
-        let mut check = self.cargo(workspace, "check");
+        let mut check = self.cargo(workspace, "check", &Architecture::ALL);
         for package in PROGRAMS.iter().chain(CRATES) {
             check.args(["--package", package]);
         }
@@ -137,7 +141,7 @@ impl Builder {
         }
     }
 
-    fn cargo(&self, workspace: &Workspace, verb: &str) -> Command {
+    fn cargo(&self, workspace: &Workspace, verb: &str, architectures: &[Architecture]) -> Command {
         let mut cargo = match self.rust {
             Rust::Installed => process::cargo(),
             Rust::Source => source_cargo(),
@@ -147,7 +151,7 @@ impl Builder {
             cargo.arg("-Zbuild-std=std,panic_unwind");
         }
         cargo.arg("--target-dir").arg(self.output(workspace));
-        for architecture in Architecture::ALL {
+        for architecture in architectures {
             cargo.args(["--target", architecture.triple()]);
         }
         cargo.env("MACOSX_DEPLOYMENT_TARGET", DEPLOYMENT_TARGET);
