@@ -2,7 +2,7 @@
 
 use crate::own;
 use anyhow::Context;
-use policy::{Engine, KEY_BYTES, Policy, PseudonymKey};
+use policy::{Engine, KEY_BYTES, PseudonymKey};
 use record::{EndpointId, RecordId, Stamp, codec};
 use sha2::{Digest, Sha256};
 use ship::config::{Destination, Filter};
@@ -69,7 +69,7 @@ impl Desk {
         state_dir: &Path,
         endpoint: EndpointId,
     ) -> anyhow::Result<Desk> {
-        let policy = policy(destination)?;
+        let policy = destination.policy(|path| std::fs::read_to_string(path))?;
         let hash = policy.as_ref().and_then(|policy| policy.hash());
         let pseudonyms = match &policy {
             Some(policy) if policy.makes_pseudonyms() => {
@@ -308,20 +308,6 @@ pub(crate) fn trail_dir(state_dir: &Path, source: &Source) -> PathBuf {
         None => segments_dir(state_dir),
         Some(name) => segments_dir(&state_dir.join(name)),
     }
-}
-
-fn policy(destination: &Destination) -> anyhow::Result<Option<Policy>> {
-    let text = match (&destination.policy, &destination.policy_file) {
-        (Some(text), _) => text.clone(),
-        (None, Some(path)) => {
-            std::fs::read_to_string(path).with_context(|| path.display().to_string())?
-        }
-        (None, None) => return Ok(None),
-    };
-    Policy::parse(&text).map(Some).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("the privacy policy is wrong: {}", problems.join("; "))
-    })
 }
 
 fn place(found: &Found) -> RecordId {

@@ -30,11 +30,13 @@ pub use s3::S3;
 pub use syslog::Syslog;
 
 use crate::{Compression, EncoderSettings, Format, Framing, Limits};
+use policy::Policy;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// All that is written down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -241,6 +243,28 @@ impl Destination {
         }
     }
 
+    /// The privacy policy for this destination. `read` reads the file that it names.
+    ///
+    /// # Errors
+    /// What `read` says, or what is wrong in the text, in words.
+    pub fn policy<E: Error + 'static>(
+        &self,
+        read: impl FnOnce(&Path) -> Result<String, E>,
+    ) -> Result<Option<Policy>, PolicyError<E>> {
+        let text = match (&self.policy, &self.policy_file) {
+            (Some(text), _) => text.clone(),
+            (None, Some(path)) => read(path).map_err(|source| PolicyError::Unread {
+                path: path.clone(),
+                source,
+            })?,
+            (None, None) => return Ok(None),
+        };
+        Policy::parse(&text).map(Some).map_err(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            PolicyError::Wrong(problems.join("; "))
+        })
+    }
+
     /// What decides the bytes of a batch besides its records: when any of it changes, so does this.
     /// `policy_hash` is that of the privacy policy in force for this destination.
     pub fn view(&self, policy_hash: Option<[u8; 32]>) -> u32 {
@@ -253,6 +277,22 @@ impl Destination {
         let digest = Sha256::digest(words.as_bytes());
         u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
     }
+}
+
+/// Why a destination has no privacy policy though it names one.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError<E: Error + 'static> {
+    /// Its file cannot be read.
+    #[error("{}", path.display())]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: E,
+    },
+    /// It is none.
+    #[error("the privacy policy is wrong: {0}")]
+    Wrong(String),
 }
 
 /// Changes whenever the same records become other bytes.

@@ -2,7 +2,6 @@
 
 use super::recorded_in;
 use anyhow::{Context, bail};
-use policy::Policy;
 use ship::config::{self, Config, Destination};
 use ship::{Planned, Planner};
 use std::fs;
@@ -41,8 +40,8 @@ pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<Exi
     let config = read_config(arguments)?;
     let mut out = io::stdout().lock();
     for (name, destination) in &config.destination {
-        let planned = plan(state_dir, destination, arguments.policy.as_deref())
-            .with_context(|| format!("destination \"{name}\""))?;
+        let planned =
+            plan(state_dir, destination).with_context(|| format!("destination \"{name}\""))?;
         let estimate = Estimate::new(&planned, arguments.machines);
         let text = match arguments.json {
             true => format!("{}\n", estimate.json(name, destination, &planned)),
@@ -72,15 +71,18 @@ fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {
             bail!("{} has no destination \"{wanted}\"", path.display());
         }
     }
+    if let Some(proposed) = &arguments.policy {
+        for destination in config.destination.values_mut() {
+            destination.policy = None;
+            destination.policy_file = Some(proposed.clone());
+        }
+    }
     Ok(config)
 }
 
-fn plan(
-    state_dir: &Path,
-    destination: &Destination,
-    proposed: Option<&Path>,
-) -> anyhow::Result<Planned> {
-    let mut planner = Planner::new(destination, policy(destination, proposed)?)?;
+fn plan(state_dir: &Path, destination: &Destination) -> anyhow::Result<Planned> {
+    let policy = destination.policy(|path| fs::read_to_string(path))?;
+    let mut planner = Planner::new(destination, policy)?;
     let mut sources = vec![(Source::Recorder, segments_dir(state_dir))];
     for side in side_trails(state_dir).trails {
         sources.push((Source::Side(side.name), segments_dir(&side.state)));
@@ -94,19 +96,6 @@ fn plan(
         }
     }
     Ok(planner.finish())
-}
-
-fn policy(destination: &Destination, proposed: Option<&Path>) -> anyhow::Result<Option<Policy>> {
-    let path = proposed.or(destination.policy_file.as_deref());
-    let text = match (path, &destination.policy) {
-        (Some(path), _) => fs::read_to_string(path).with_context(|| path.display().to_string())?,
-        (None, Some(text)) => text.clone(),
-        (None, None) => return Ok(None),
-    };
-    Policy::parse(&text).map(Some).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("the privacy policy is wrong: {}", problems.join("; "))
-    })
 }
 
 /// A day of so many machines, by what one recorded; `None` where it recorded for too short a time.
