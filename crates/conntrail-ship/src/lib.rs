@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod http;
 mod metrics;
 mod own;
+pub mod plan;
 mod power;
 pub mod relay;
 pub mod run;

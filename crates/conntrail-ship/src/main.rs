@@ -5,7 +5,7 @@
 use clap::{Args, Parser, Subcommand};
 use conntrail_ship::configuration::Place;
 use conntrail_ship::run::{self, Options};
-use conntrail_ship::{fleet, relay};
+use conntrail_ship::{fleet, plan, relay};
 use host::paths;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +32,13 @@ enum Command {
     },
     /// Says what is wrong in the configuration, and tries nothing.
     Check(Places),
+    /// Says what delivering this trail would come to, in records and bytes a day, and sends nothing.
+    Plan {
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        proposal: plan::Proposal,
+    },
     /// Moves batches from a JetStream stream into ClickHouse, until it is told to stop.
     Relay(relay::Arguments),
     /// Writes what the fleet's store is made of.
@@ -81,6 +88,12 @@ fn execute(command: Command) -> anyhow::Result<bool> {
         Command::Once { places, timeout_s } => run::run(places.options(true, timeout_s)),
         Command::Relay(arguments) => arguments.run().map(|()| true),
         Command::Fleet(arguments) => arguments.run().map(|()| true),
+        Command::Plan { places, proposal } => {
+            let Options {
+                place, state_dir, ..
+            } = places.options(false, 0);
+            plan::run(&state_dir, &place, &proposal).map(|()| true)
+        }
         Command::Check(places) => {
             let place = places.options(false, 0).place;
             let Some(found) = place.find()? else {

@@ -41,7 +41,7 @@ enum Command {
     Status(cli::status::Arguments),
     /// Says what of the trail is intact, damaged, missing or changed.
     Verify(cli::verify::Arguments),
-    /// Says what shipping this trail would come to, in records and bytes a day, and sends nothing.
+    /// Says what delivering this trail would come to, in records and bytes a day, and sends nothing.
     Plan(cli::plan::Arguments),
     /// Shows every setting, its value, and who set it; checks and explains the privacy policy.
     Config(cli::config::Arguments),
@@ -77,7 +77,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Replay(arguments) => cli::replay::run(named.as_deref(), &arguments),
         Command::Verify(arguments) => cli::verify::run(&state_dir(), &arguments),
         Command::Collect(arguments) => cli::collect::run(&state_dir(), &arguments),
-        Command::Plan(arguments) => cli::plan::run(&state_dir(), &arguments),
+        Command::Plan(arguments) => cli::plan::run(named.as_deref(), &arguments),
         Command::Key(command) => cli::key::run(&command),
         Command::Status(arguments) => cli::status::run(&state_dir(), &arguments),
         Command::Profile(command) => cli::profile::run(&command),

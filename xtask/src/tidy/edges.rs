@@ -62,7 +62,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "policy",
             "query",
             "record",
-            "ship",
             "trail",
         ],
     ),

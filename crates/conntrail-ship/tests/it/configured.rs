@@ -89,3 +89,33 @@ fn a_running_shipper_sees_that_the_configuration_is_another_one() {
     }
     kill(child);
 }
+
+#[test]
+fn a_plan_is_made_for_the_destinations_in_the_settings() {
+    let place = Place::new();
+    let text = fs::read_to_string(place.configure("")).unwrap();
+    fs::remove_file(place.folder.path().join("ship.toml")).unwrap();
+    let recorder = settings(&place, &format!("[ship]\nconfig = '''\n{text}'''\n"));
+    let program = |command: &str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_conntrail-ship"));
+        program.arg(command).arg("--state-dir").arg(place.state());
+        program.arg("--recorder-config").arg(&recorder);
+        program
+    };
+    let nothing = program("plan").output().unwrap();
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(said(&nothing).contains("nothing was recorded"));
+    let mut writer = place.writer();
+    write(&mut writer, 1, 200);
+    drop(writer);
+    let output = program("plan").arg("--json").output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let planned: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(planned["destination"], "lake");
+    assert!(program("once").status().unwrap().success());
+    assert_eq!(planned["records"], place.rows().len());
+    assert!(place.rows().len() >= 200);
+    let unknown = program("plan").args(["--destination", "sea"]).output();
+    let unknown = unknown.unwrap();
+    assert!(said(&unknown).contains("no destination \"sea\""));
+}

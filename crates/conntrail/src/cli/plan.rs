@@ -1,190 +1,48 @@
-//! `conntrail plan`: what shipping would come to, by what this machine has recorded.
+//! `conntrail plan`: what delivering would come to, which the shipper works out.
+//!
+//! Only the shipper knows every form in which it delivers, and all that takes stays out of the
+//! tool: `docs/adr/0023-plan.md`.
 
-use super::recorded_in;
 use anyhow::{Context, bail};
-use ship::config::{self, Config, Destination};
-use ship::{Planned, Planner};
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use trail::{Source, TrailReader, segments_dir, side_trails};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
-/// What `conntrail plan` can be told.
+/// The program beside this one that does it.
+const SHIPPER: &str = "conntrail-ship";
+
+/// What `conntrail plan` can be told: whatever `conntrail-ship plan` can.
 #[derive(clap::Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct Arguments {
-    /// The proposed configuration of the shipper [default: ship.toml beside the recorder's].
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Only this destination.
-    #[arg(long, value_name = "NAME")]
-    destination: Option<String>,
-    /// A proposed privacy policy, in the place of those that the destinations name.
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// For so many machines like this one.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    machines: u64,
-    /// One JSON object for each destination, one a line.
-    #[arg(long)]
-    json: bool,
+    /// For the shipper: see `conntrail plan --help`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
 }
 
-/// Shorter, and a day cannot be told from it.
-const SPAN_NS_MIN: i64 = 3_600_000_000_000;
-const DAY_NS: f64 = 86_400e9;
-
-/// Reads the trail as the shipper would, and sends nothing.
-pub(crate) fn run(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    recorded_in(state_dir)?;
-    let config = read_config(arguments)?;
-    let mut out = io::stdout().lock();
-    for (name, destination) in &config.destination {
-        let planned =
-            plan(state_dir, destination).with_context(|| format!("destination \"{name}\""))?;
-        let estimate = Estimate::new(&planned, arguments.machines);
-        let text = match arguments.json {
-            true => format!("{}\n", estimate.json(name, destination, &planned)),
-            false => estimate.words(name, destination, &planned),
-        };
-        out.write_all(text.as_bytes())?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn read_config(arguments: &Arguments) -> anyhow::Result<Config> {
-    let path = arguments.config.clone();
-    let path = path.unwrap_or_else(|| host::paths::ship_file(None));
-    let text = fs::read_to_string(&path).with_context(|| {
-        format!(
-            "{} cannot be read; name the shipper's configuration with --config",
-            path.display()
-        )
-    })?;
-    let mut config = config::parse(&text).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("{}: {}", path.display(), problems.join("; "))
-    })?;
-    if let Some(wanted) = &arguments.destination {
-        config.destination.retain(|name, _| name == wanted);
-        if config.destination.is_empty() {
-            bail!("{} has no destination \"{wanted}\"", path.display());
-        }
-    }
-    if let Some(proposed) = &arguments.policy {
-        for destination in config.destination.values_mut() {
-            destination.policy = None;
-            destination.policy_file = Some(proposed.clone());
-        }
-    }
-    Ok(config)
-}
-
-fn plan(state_dir: &Path, destination: &Destination) -> anyhow::Result<Planned> {
-    let policy = destination.policy(|path| fs::read_to_string(path))?;
-    let mut planner = Planner::new(destination, policy)?;
-    let mut sources = vec![(Source::Recorder, segments_dir(state_dir))];
-    for side in side_trails(state_dir).trails {
-        sources.push((Source::Side(side.name), segments_dir(&side.state)));
-    }
-    for (source, folder) in sources {
-        planner.begin(&source);
-        let mut reader = TrailReader::open(&folder)?;
-        while let Some(item) = reader.next_raw()? {
-            let found = planner.found(item);
-            planner.take(found, reader.head());
-        }
-    }
-    Ok(planner.finish())
-}
-
-/// A day of so many machines, by what one recorded; `None` where it recorded for too short a time.
-struct Estimate {
-    machines: u64,
-    span_ns: i64,
-    per_day: Option<PerDay>,
-}
-
-struct PerDay {
-    records: f64,
-    batches: f64,
-    bytes: f64,
-}
-
-impl Estimate {
-    fn new(planned: &Planned, machines: u64) -> Estimate {
-        let span_ns = match (planned.first, planned.last) {
-            (Some(first), Some(last)) => last.0.saturating_sub(first.0),
-            (None, _) | (_, None) => 0,
-        };
-        let factor = machines as f64 * DAY_NS / span_ns as f64;
-        let per_day = (span_ns >= SPAN_NS_MIN).then_some(PerDay {
-            records: planned.records as f64 * factor,
-            batches: planned.batches as f64 * factor,
-            bytes: planned.bytes as f64 * factor,
-        });
-        Estimate {
-            machines,
-            span_ns,
-            per_day,
-        }
-    }
-
-    fn words(&self, name: &str, destination: &Destination, planned: &Planned) -> String {
-        let kind = destination.kind().map_or("nowhere", |kind| kind.name());
-        let Planned {
-            read,
-            records,
-            batches,
-            bytes,
-            left_out,
-            ..
-        } = planned;
-        let hours = self.span_ns as f64 / 3_600e9;
-        let mut text = format!(
-            "{name} ({kind}): of {read} records in {hours:.1} hours, {records} would have been \
-             sent, in {batches} batches of {bytes} bytes in all\n  left out: {} opens, \
-             {} by the filter, {} by the privacy policy\n",
-            left_out.opens, left_out.filtered, left_out.dropped,
+/// Asks the shipper, whose words and whose exit code these are.
+///
+/// # Errors
+/// When the shipper is not beside this program, or does not start.
+pub(crate) fn run(named: Option<&Path>, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let this = std::env::current_exe().context("this program does not know its own path")?;
+    let program = this.canonicalize().unwrap_or(this).with_file_name(SHIPPER);
+    if !program.exists() {
+        bail!(
+            "{} is not there, which makes the plan: install {SHIPPER} beside this program, or run \
+             `{SHIPPER} plan` where it is",
+            program.display()
         );
-        text += &match &self.per_day {
-            Some(day) => format!(
-                "  a day of {} machines like this one: {:.0} records, {:.0} batches, {:.3} GB\n",
-                self.machines,
-                day.records,
-                day.batches,
-                day.bytes / 1e9,
-            ),
-            None => "  less than an hour was recorded: nothing can be said of a day\n".to_owned(),
-        };
-        text
     }
-
-    fn json(&self, name: &str, destination: &Destination, planned: &Planned) -> String {
-        let kind = destination.kind().map_or("nowhere", |kind| kind.name());
-        let per_day = self.per_day.as_ref().map(|day| {
-            serde_json::json!({
-                "machines": self.machines,
-                "records": day.records.round(),
-                "batches": day.batches.round(),
-                "bytes": day.bytes.round(),
-            })
-        });
-        serde_json::json!({
-            "destination": name,
-            "kind": kind,
-            "span_ns": self.span_ns,
-            "read": planned.read,
-            "records": planned.records,
-            "batches": planned.batches,
-            "bytes": planned.bytes,
-            "left_out": {
-                "opens": planned.left_out.opens,
-                "filtered": planned.left_out.filtered,
-                "dropped": planned.left_out.dropped,
-            },
-            "per_day": per_day,
-        })
-        .to_string()
+    let mut ask = Command::new(&program);
+    ask.arg("plan");
+    if let Some(folder) = named {
+        ask.arg("--state-dir").arg(folder);
     }
+    let status = ask
+        .args(&arguments.arguments)
+        .status()
+        .with_context(|| format!("{} does not start", program.display()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -9,6 +9,7 @@ mod asking;
 mod explaining;
 mod ledger;
 mod open_now;
+mod planning;
 mod profiles;
 mod readers;
 mod replaying;
