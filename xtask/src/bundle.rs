@@ -10,7 +10,7 @@ mod signer;
 mod unsigned;
 mod version;
 
-pub(crate) use prepare::prepare;
+pub(crate) use prepare::{build_ahead, prepare};
 
 use crate::process;
 use crate::workspace::Workspace;

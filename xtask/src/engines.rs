@@ -95,9 +95,21 @@ pub(crate) fn kafka(workspace: &Workspace) -> Result<Result<Variables, Missing>>
         Ok(variables) => variables,
         Err(missing) => return Ok(Err(missing)),
     };
-    if let Err(missing) = install::programs(&["cc", "make"], &["build-essential"]) {
+    if let Err(missing) = compiler() {
         return Ok(Err(missing));
     }
+    let program = build_kafka(workspace)?;
+    variables.push(("CONNTRAIL_SHIP_KAFKA", program.into()));
+    Ok(Ok(variables))
+}
+
+/// Makes sure that the library for Kafka can be built.
+pub(crate) fn compiler() -> Result<(), Missing> {
+    install::programs(&["cc", "make"], &["build-essential"])
+}
+
+/// Builds the shipper with its way to Kafka; returns where it is.
+pub(crate) fn build_kafka(workspace: &Workspace) -> Result<PathBuf> {
     // A folder of its own, so that the program without it is not built again after each.
     let target = workspace.target.join("kafka");
     let mut build = process::cargo();
@@ -108,9 +120,7 @@ pub(crate) fn kafka(workspace: &Workspace) -> Result<Result<Variables, Missing>>
         "--features=kafka",
     ]);
     process::run(build.arg("--target-dir").arg(&target))?;
-    let program = target.join("debug/conntrail-ship");
-    variables.push(("CONNTRAIL_SHIP_KAFKA", program.into()));
-    Ok(Ok(variables))
+    Ok(target.join("debug/conntrail-ship"))
 }
 
 /// All engines at once.

@@ -77,6 +77,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     Ok(ExitCode::FAILURE)
 }
 
+/// Installs what building takes, or says why it cannot be had.
+pub(crate) fn install(workspace: &Workspace) -> Result<Result<(), Missing>> {
+    Ok(Builder::install(workspace)?.map(drop))
+}
+
 /// A program, and the file of it for each processor.
 pub(crate) type Slices = (&'static str, Vec<PathBuf>);
 

@@ -59,6 +59,9 @@ enum Task {
     Parity,
     /// Rebuild the kernel program, or check that the one in the tree is current.
     Bpf(bpf::Options),
+    /// What `test --full` builds beside the tests that come first.
+    #[command(hide = true)]
+    BuildAhead,
     /// Make the app for macOS, its package and its profiles, signed, on any machine.
     Bundle(Box<bundle::Options>),
     /// Simulate machines, disks that fail and recorders that crash, seed by seed.
@@ -91,6 +94,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Run(options) => run::run(&workspace, &options),
         Task::Fleet(options) => fleet::run(&workspace, &options),
         Task::Test(options) => test::run(&workspace, &options),
+        Task::BuildAhead => test::ahead::build(&workspace),
         Task::Tidy => tidy::run(&workspace),
         Task::Coverage => coverage::run(&workspace),
         Task::Faults(options) => faults::run(&workspace, &options),

@@ -96,25 +96,27 @@ impl Workspace {
         Ok(directory)
     }
 
-    /// Copies what is in the tree, or would be with the next commit, to a folder that is cleared
-    /// first.
+    /// Makes `to` a copy of what is in the tree, or would be with the next commit. A file that is
+    /// there already and the same stays as it is, so that nothing is built again because of it.
     pub(crate) fn copy_sources(&self, to: &Path) -> Result<()> {
-        if to.exists() {
-            fs::remove_dir_all(to).context("cannot clear the last copy of the tree")?;
-        }
         let mut list = Command::new("git");
         list.current_dir(&self.root).arg("ls-files");
         list.args(["--cached", "--others", "--exclude-standard"]);
+        let mut copied = BTreeSet::new();
         for file in process::read(&mut list)?.lines() {
             let (from, to) = (self.root.join(file), to.join(file));
             if !from.is_file() {
                 continue;
             }
-            let directory = to.parent().context("a file has a directory")?;
-            fs::create_dir_all(directory)?;
-            fs::copy(&from, &to).with_context(|| format!("cannot copy {file}"))?;
+            let bytes = fs::read(&from).with_context(|| format!("cannot read {file}"))?;
+            if fs::read(&to).ok().as_ref() != Some(&bytes) {
+                let directory = to.parent().context("a file has a directory")?;
+                fs::create_dir_all(directory)?;
+                fs::copy(&from, &to).with_context(|| format!("cannot copy {file}"))?;
+            }
+            copied.insert(to);
         }
-        Ok(())
+        remove_others(to, &copied).context("cannot clear the last copy of the tree")
     }
 
     /// The same workspace, with its tree and what is built from it elsewhere.
@@ -194,6 +196,19 @@ impl Graph {
                 .insert(to.to_owned());
         }
     }
+}
+
+/// Removes every file that is not one of `kept`.
+fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_others(&entry.path(), kept)?;
+        } else if !kept.contains(&entry.path()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn root() -> Result<PathBuf> {
@@ -289,6 +304,27 @@ mod tests {
                 .any(|it| it.name == "xtask" && it.directory == "xtask")
         );
         assert!(workspace.graph.reachable("xtask").contains("syn"));
+    }
+
+    #[test]
+    fn a_copy_of_the_tree_keeps_what_is_the_same_and_nothing_else() {
+        let workspace = Workspace::load().unwrap();
+        let copy = env::temp_dir().join(format!("xtask-copy-{}", std::process::id()));
+        workspace.copy_sources(&copy).unwrap();
+        let [same, changed] = ["Cargo.toml", "Cargo.lock"].map(|it| copy.join(it));
+        let stranger = copy.join("xtask/stranger");
+        let long_ago = std::time::UNIX_EPOCH;
+        let file = fs::File::options().write(true).open(&same).unwrap();
+        file.set_modified(long_ago).unwrap();
+        fs::write(&changed, "planted").unwrap();
+        fs::write(&stranger, "planted").unwrap();
+        workspace.copy_sources(&copy).unwrap();
+        let modified = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+        assert_eq!(modified(&same), long_ago);
+        let original = fs::read(workspace.root.join("Cargo.lock")).unwrap();
+        assert_eq!(fs::read(&changed).unwrap(), original);
+        assert!(!stranger.exists());
+        fs::remove_dir_all(copy).unwrap();
     }
 
     #[test]

@@ -32,7 +32,7 @@ enum Command {
     },
     /// Says what is wrong in the configuration, and tries nothing.
     Check(Places),
-    /// Says what delivering this trail would come to, in records and bytes a day, and sends nothing.
+    /// Says what delivering this trail would come to in records and bytes a day; sends nothing.
     Plan {
         #[command(flatten)]
         places: Places,

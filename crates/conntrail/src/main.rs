@@ -41,7 +41,7 @@ enum Command {
     Status(cli::status::Arguments),
     /// Says what of the trail is intact, damaged, missing or changed.
     Verify(cli::verify::Arguments),
-    /// Says what delivering this trail would come to, in records and bytes a day, and sends nothing.
+    /// Says what delivering this trail would come to in records and bytes a day; sends nothing.
     Plan(cli::plan::Arguments),
     /// Shows every setting, its value, and who set it; checks and explains the privacy policy.
     Config(cli::config::Arguments),

@@ -46,6 +46,14 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Result<Variables, Missing
     Ok(Ok(vec![(BUNDLES, bundles.into())]))
 }
 
+/// Builds what [`prepare`] makes the bundles of.
+pub(crate) fn build_ahead(workspace: &Workspace) -> Result<()> {
+    Signer::install(workspace, &[])?;
+    Programs::build(workspace, workspace)?;
+    Programs::build_again(workspace, &elsewhere(workspace)?)?;
+    Ok(())
+}
+
 fn options(variant: Variant, bundles: &Path) -> Options {
     Options {
         variant,
@@ -63,12 +71,17 @@ fn options(variant: Variant, bundles: &Path) -> Options {
     }
 }
 
-/// What is not signed does not depend on where it was built.
-fn build_again(workspace: &Workspace, bundles: &Path, signer: &Signer) -> Result<()> {
+/// A copy of the tree in another place, to be built there.
+fn elsewhere(workspace: &Workspace) -> Result<Workspace> {
     let elsewhere = workspace.tools("another-place")?;
     let tree = elsewhere.join("tree");
     workspace.copy_sources(&tree)?;
-    let second = workspace.moved(tree, elsewhere.join("target"));
+    Ok(workspace.moved(tree, elsewhere.join("target")))
+}
+
+/// What is not signed does not depend on where it was built.
+fn build_again(workspace: &Workspace, bundles: &Path, signer: &Signer) -> Result<()> {
+    let second = elsewhere(workspace)?;
     let programs = Programs::build_again(workspace, &second)?;
     let variant = Variant::DeveloperId;
     let mut options = options(variant, bundles);

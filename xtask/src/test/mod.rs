@@ -5,6 +5,7 @@
 //! tests are committed in `tests.txt`, so that none can disappear unseen.
 
 mod adapter;
+pub(crate) mod ahead;
 mod checks;
 mod doc;
 pub(crate) mod libtest;
@@ -15,6 +16,7 @@ mod suites;
 
 use crate::duration;
 use crate::workspace::Workspace;
+use ahead::Ahead;
 use anyhow::{Context, Result};
 use needs::Need;
 use report::{Report, Verdict};
@@ -121,7 +123,9 @@ impl Run<'_> {
             waiting.extend(special.into_iter().map(|case| (suite, case)));
         }
         self.doc_tests()?;
+        let mut ahead = None;
         for need in Need::ALL {
+            ahead = self.beside(need, ahead)?;
             let of_need =
                 |(suite, case): &(&Suite, Case)| Need::of(&suite.name_of(case)) == Some(need);
             let (now, rest) = waiting.into_iter().partition(of_need);
@@ -139,6 +143,24 @@ impl Run<'_> {
         }
         self.compare_names();
         Ok(())
+    }
+
+    /// Starts what is built ahead with the first need of its own kind, and waits for it with the
+    /// first that it was built for.
+    fn beside(&mut self, need: Need, ahead: Option<Ahead>) -> Result<Option<Ahead>> {
+        if !self.options.full || !need.belongs_to_full() {
+            return Ok(ahead);
+        }
+        match (ahead, need.is_built_ahead()) {
+            (None, false) => Ahead::start(self.workspace).map(Some),
+            (Some(ahead), true) => {
+                let started = Instant::now();
+                ahead.finish()?;
+                self.report.spent("ahead", started.elapsed());
+                Ok(None)
+            }
+            (ahead, _) => Ok(ahead),
+        }
     }
 
     fn one_need(&mut self, need: Need, suites: &[Suite]) -> Result<()> {

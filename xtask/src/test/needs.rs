@@ -83,24 +83,24 @@ const CAP_PERFMON: u64 = 1 << 38;
 const CAP_BPF: u64 = 1 << 39;
 
 impl Need {
-    /// All needs, in the order in which their tests run.
+    /// All needs, in the order in which their tests run: what is built ahead comes last.
     pub(crate) const ALL: [Need; 17] = [
         Need::Schema,
         Need::Python,
         Need::Apple,
         Need::Clang,
-        Need::Macos,
-        Need::Bundle,
-        Need::Release,
         Need::Mount,
-        Need::Fuzzer,
         Need::Nats,
         Need::Clickhouse,
         Need::Rotel,
         Need::S3,
         Need::Syslog,
-        Need::Kafka,
         Need::Fleet,
+        Need::Kafka,
+        Need::Macos,
+        Need::Bundle,
+        Need::Release,
+        Need::Fuzzer,
         Need::Kernel,
     ];
 
@@ -164,6 +164,52 @@ impl Need {
             | Need::Syslog
             | Need::Kafka
             | Need::Fleet => true,
+        }
+    }
+
+    /// Whether what it needs is built while the tests of other needs run.
+    pub(super) fn is_built_ahead(self) -> bool {
+        match self {
+            Need::Macos
+            | Need::Bundle
+            | Need::Release
+            | Need::Fuzzer
+            | Need::Kafka
+            | Need::Kernel => true,
+            Need::Schema
+            | Need::Python
+            | Need::Apple
+            | Need::Clang
+            | Need::Mount
+            | Need::Nats
+            | Need::Clickhouse
+            | Need::Rotel
+            | Need::S3
+            | Need::Syslog
+            | Need::Fleet => false,
+        }
+    }
+
+    /// Installs what building it takes, and builds nothing.
+    pub(super) fn install(self, workspace: &Workspace) -> Result<Result<(), Missing>> {
+        match self {
+            Need::Macos => macos::install(workspace),
+            Need::Fuzzer => Ok(fuzz::prepare()),
+            Need::Kafka => Ok(engines::compiler()),
+            Need::Schema
+            | Need::Python
+            | Need::Apple
+            | Need::Clang
+            | Need::Mount
+            | Need::Nats
+            | Need::Clickhouse
+            | Need::Rotel
+            | Need::S3
+            | Need::Syslog
+            | Need::Fleet
+            | Need::Bundle
+            | Need::Release
+            | Need::Kernel => Ok(Ok(())),
         }
     }
 
@@ -233,7 +279,8 @@ fn apple() -> Result<Variables, Missing> {
     }
 }
 
-fn release(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
+/// Builds the examples of the macOS sensor and the simulator.
+pub(super) fn release(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
     let examples = build_sensor_examples(workspace)?;
     let simulator = sim::build(&workspace.root, &workspace.target)?;
     Ok(Ok(vec![

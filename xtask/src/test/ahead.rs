@@ -1,0 +1,69 @@
+//! What takes long to build and is needed last is built while tests run that mostly wait.
+//!
+//! It goes on beside them in a process of its own, which lets everything else go first, and whose
+//! words go to a log. Nothing relies on it: what comes to no good here is built again where it is
+//! needed, and complained about there.
+
+use super::needs::{self, Need};
+use super::report;
+use crate::bundle;
+use crate::engines;
+use crate::fuzz;
+use crate::process;
+use crate::workspace::Workspace;
+use anyhow::Result;
+use std::fs::File;
+use std::process::{Child, Command, ExitCode, Stdio};
+
+/// The log, among those of the tests.
+const LOG: &str = "ahead.log";
+
+/// Builds that go on.
+pub(super) struct Ahead(Child);
+
+impl Ahead {
+    /// Starts, once what must be installed is there: two installations at a time would get into
+    /// each other's way.
+    pub(super) fn start(workspace: &Workspace) -> Result<Ahead> {
+        // Whatever is missing is told where it is needed.
+        for need in [Need::Macos, Need::Fuzzer, Need::Kafka] {
+            drop(need.install(workspace)?);
+        }
+        let log = File::create(workspace.tools("logs")?.join(LOG))?;
+        let mut build = Command::new("nice");
+        build
+            .args(["-n", "19"])
+            .arg(process::cargo().get_program())
+            .args(["run", "--quiet", "--package", "xtask", "--", "build-ahead"])
+            .current_dir(&workspace.root)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        report::announce("building ahead what the last tests need");
+        Ok(Ahead(build.spawn()?))
+    }
+
+    /// Waits until there is nothing left to build.
+    pub(super) fn finish(mut self) -> Result<()> {
+        report::announce("waiting for what is built ahead");
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+/// `cargo xtask build-ahead`: everything that [`Need::is_built_ahead`], in the order of its use.
+pub(crate) fn build(workspace: &Workspace) -> Result<ExitCode> {
+    let builds: [fn(&Workspace) -> Result<()>; 5] = [
+        |it| engines::build_kafka(it).map(drop),
+        bundle::build_ahead,
+        |it| needs::release(it).map(drop),
+        |it| fuzz::build(it).map(drop),
+        |it| needs::build_shipped(it).map(drop),
+    ];
+    for build in builds {
+        if let Err(error) = build(workspace) {
+            println!("{error:#}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
