@@ -158,9 +158,8 @@ impl Builder {
         cargo.envs(self.kit.iter().flat_map(Kit::environment));
         cargo.env("CARGO_ENCODED_RUSTFLAGS", nameless(workspace));
         // Optimized in parts, the parts give each other's functions names that are others in every
-        // build; so each crate is one part. To optimize all crates as a whole takes minutes a
-        // program, and saves one or two instructions in a hundred.
-        cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
+        // build; as a whole there is nothing to name.
+        cargo.env("CARGO_PROFILE_RELEASE_LTO", "fat");
         cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
         cargo
     }
