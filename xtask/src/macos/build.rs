@@ -158,7 +158,9 @@ impl Builder {
         cargo.envs(self.kit.iter().flat_map(Kit::environment));
         cargo.env("CARGO_ENCODED_RUSTFLAGS", nameless(workspace));
         // Optimized in parts, the parts give each other's functions names that are others in every
-        // build; as a whole there is nothing to name.
+        // build; as a whole there is nothing to name. And only as a whole a program asks the system
+        // for nothing that it has no use for: else what Rust's library opens connections with is in
+        // the recorder too.
         cargo.env("CARGO_PROFILE_RELEASE_LTO", "fat");
         cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
         cargo
