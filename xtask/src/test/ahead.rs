@@ -2,7 +2,7 @@
 //!
 //! It goes on beside them in a process of its own, which lets everything else go first, and whose
 //! words go to a log. Nothing relies on it: what comes to no good here is built again where it is
-//! needed, and complained about there.
+//! needed, and complained about there. The plain run starts it too where a full one will follow.
 
 use super::needs::{self, Need};
 use super::report;
@@ -12,14 +12,29 @@ use crate::fuzz;
 use crate::process;
 use crate::workspace::Workspace;
 use anyhow::Result;
+use std::env;
 use std::fs::File;
 use std::process::{Child, Command, ExitCode, Stdio};
+
+/// Set where the full run follows the plain one.
+const VARIABLE: &str = "CONNTRAIL_BUILD_AHEAD";
 
 /// The log, among those of the tests.
 const LOG: &str = "ahead.log";
 
+/// Locked by the one that builds: the next has nothing left to do.
+const LOCK: &str = "ahead.lock";
+
 /// Builds that go on.
 pub(super) struct Ahead(Child);
+
+/// Starts building, if the full run follows this one, and leaves it to that one to wait.
+pub(super) fn start_for_the_next(workspace: &Workspace) -> Result<()> {
+    if env::var_os(VARIABLE).is_some() {
+        drop(Ahead::start(workspace)?);
+    }
+    Ok(())
+}
 
 impl Ahead {
     /// Starts, once what must be installed is there: two installations at a time would get into
@@ -27,9 +42,12 @@ impl Ahead {
     pub(super) fn start(workspace: &Workspace) -> Result<Ahead> {
         // Whatever is missing is told where it is needed.
         for need in [Need::Macos, Need::Fuzzer, Need::Kafka] {
-            drop(need.install(workspace)?);
+            if let Err(error) = need.install(workspace) {
+                println!("{error:#}");
+            }
         }
-        let log = File::create(workspace.tools("logs")?.join(LOG))?;
+        let log = workspace.tools("logs")?.join(LOG);
+        let log = File::options().create(true).append(true).open(log)?;
         let mut build = Command::new("nice");
         build
             .args(["-n", "19"])
@@ -53,6 +71,8 @@ impl Ahead {
 
 /// `cargo xtask build-ahead`: everything that [`Need::is_built_ahead`], in the order of its use.
 pub(crate) fn build(workspace: &Workspace) -> Result<ExitCode> {
+    let alone = File::create(workspace.tools("")?.join(LOCK))?;
+    alone.lock()?;
     let builds: [fn(&Workspace) -> Result<()>; 5] = [
         |it| engines::build_kafka(it).map(drop),
         bundle::build_ahead,

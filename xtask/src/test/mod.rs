@@ -115,6 +115,9 @@ impl Run<'_> {
         if let Some(need) = self.options.need {
             return self.one_need(need, suites);
         }
+        if !self.options.full {
+            ahead::start_for_the_next(self.workspace)?;
+        }
         let mut waiting: Vec<(&Suite, Case)> = Vec::new();
         for suite in suites {
             let (special, ordinary): (Vec<Case>, Vec<Case>) =
