@@ -241,8 +241,41 @@ fn put_varint(bytes: &mut [u8; FIELD_BYTES_MAX], mut at: usize, mut value: u64) 
 }
 
 /// Takes a varint from the front of `input`.
-#[inline]
+///
+/// # Errors
+/// When `input` ends before it does, or it is more than 64 bits.
+#[inline(always)]
 pub fn take_varint(input: &mut &[u8]) -> Result<u64, WireError> {
+    match *input {
+        [byte @ 0..0x80, rest @ ..] => {
+            *input = rest;
+            Ok(u64::from(*byte))
+        }
+        _ => take_long_varint(input),
+    }
+}
+
+/// One that ends within eight bytes is taken at once: the first byte without the highest bit is
+/// its last, and the seven bits of each byte are moved together, by twos, fours and eights.
+fn take_long_varint(input: &mut &[u8]) -> Result<u64, WireError> {
+    const HIGHEST_BITS: u64 = 0x8080_8080_8080_8080;
+    if let Some(front) = input.first_chunk() {
+        let front = u64::from_le_bytes(*front);
+        let last = !front & HIGHEST_BITS;
+        if last != 0 {
+            // All bits up to the highest one of the last byte.
+            let bytes = front & (last ^ (last - 1)) & !HIGHEST_BITS;
+            let twos = bytes & 0x007f_007f_007f_007f | (bytes & 0x7f00_7f00_7f00_7f00) >> 1;
+            let fours = twos & 0x0000_3fff_0000_3fff | (twos & 0x3fff_0000_3fff_0000) >> 2;
+            let eights = fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4;
+            *input = &input[last.trailing_zeros() as usize / 8 + 1..];
+            return Ok(eights);
+        }
+    }
+    take_any_varint(input)
+}
+
+fn take_any_varint(input: &mut &[u8]) -> Result<u64, WireError> {
     let mut value = 0u64;
     for index in 0..10 {
         let (&byte, rest) = input.split_first().ok_or(WireError::Truncated)?;
@@ -331,6 +364,7 @@ impl<'a> Fields<'a> {
         Fields { rest: bytes }
     }
 
+    #[inline]
     fn take(&mut self) -> Result<(u32, Value<'a>), WireError> {
         let key = take_varint(&mut self.rest)?;
         let field = u32::try_from(key >> 3).map_err(|_| WireError::Overflow)?;
@@ -355,6 +389,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Value<'a>), WireError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -399,6 +434,34 @@ const KIND_BYTES: u64 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_the_same_whether_it_is_taken_at_once_or_byte_by_byte() {
+        let powers = (0..64).map(|bits| 1_u64 << bits);
+        let around = powers.flat_map(|it| [it - 1, it, it + 1, it.wrapping_mul(0x5bd1_e995)]);
+        for number in around.chain([u64::MAX]) {
+            let mut bytes = Vec::new();
+            push_varint(&mut bytes, number);
+            let length = bytes.len();
+            for behind in 0..9 {
+                bytes.resize(length + behind, 0xff);
+                let mut at_once = &bytes[..];
+                let mut one_by_one = &bytes[..];
+                assert_eq!(take_varint(&mut at_once), Ok(number));
+                assert_eq!(take_any_varint(&mut one_by_one), Ok(number));
+                assert_eq!((at_once.len(), one_by_one.len()), (behind, behind));
+            }
+            bytes.truncate(length - 1);
+            assert_eq!(take_varint(&mut &bytes[..]), Err(WireError::Truncated));
+        }
+        let too_long = [0xff; 12];
+        assert_eq!(take_varint(&mut &too_long[..]), Err(WireError::Overflow));
+        // More bytes than it needs.
+        assert_eq!(
+            take_varint(&mut &[0x81, 0x80, 0x00, 7, 7, 7, 7, 7][..]),
+            Ok(1)
+        );
+    }
 
     #[test]
     fn fields_survive() {
