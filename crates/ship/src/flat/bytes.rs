@@ -156,9 +156,14 @@ impl<F: Form> Row<'_, F> {
         }
         let (start, first) = (self.out.len(), self.column);
         put_section(section, self);
-        *slot(self.kept) = Some(Slot {
+        let slot = slot(self.kept);
+        // The memory of what was there is used again.
+        let mut bytes = slot.take().map(|slot| slot.bytes).unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(&self.out[start..]);
+        *slot = Some(Slot {
             key: key.kept(),
-            bytes: self.out[start..].to_vec(),
+            bytes,
             columns: self.column - first,
         });
     }

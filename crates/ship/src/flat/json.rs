@@ -103,36 +103,31 @@ pub(crate) fn write_moment(moment_ms: i64, separator: u8, out: &mut Vec<u8>) {
     let (year, month, day) = civil(days);
     let (seconds, millis) = (rest_ms / 1_000, rest_ms % 1_000);
     let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    write_padded(year, 4, out);
-    for (mark, number) in [
-        (b'-', month),
-        (b'-', day),
-        (separator, hour),
-        (b':', minute),
+    let start = out.len();
+    out.extend_from_slice(b"0000-00-00T00:00:00.000Z");
+    let text = &mut out[start..];
+    let year = year.rem_euclid(10_000);
+    for (at, number) in [
+        (0, year / 100),
+        (2, year % 100),
+        (5, month),
+        (8, day),
+        (11, hour),
+        (14, minute),
+        (17, second),
+        (20, millis / 10),
     ] {
-        out.push(mark);
-        write_padded(number, 2, out);
+        text[at] += (number / 10) as u8;
+        text[at + 1] += (number % 10) as u8;
     }
-    out.push(b':');
-    write_padded(second, 2, out);
-    out.push(b'.');
-    write_padded(millis, 3, out);
-    if separator == b'T' {
-        out.push(b'Z');
+    text[22] += (millis % 10) as u8;
+    text[10] = separator;
+    if separator != b'T' {
+        out.truncate(start + 23);
     }
 }
 
 const DAY_MS: i64 = 86_400_000;
-
-fn write_padded(number: i64, width: usize, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + width, b'0');
-    let mut rest = number;
-    for at in (start..start + width).rev() {
-        out[at] = b'0' + (rest.rem_euclid(10)) as u8;
-        rest /= 10;
-    }
-}
 
 /// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar. Years begin in
 /// March here, so that the leap day is the last of its year.

@@ -114,8 +114,8 @@ pub(crate) fn write_uuid(bytes: &[u8; 16], out: &mut Vec<u8>) {
 pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+        let digit = |bits: u8| DIGITS[usize::from(bits)];
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
 }
 
@@ -123,31 +123,43 @@ pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
 #[inline]
 pub(crate) fn write_number(number: u64, out: &mut Vec<u8>) {
     if number < 10 {
-        return out.push(b'0' + number as u8);
+        out.push(b'0' + number as u8);
+    } else if number < EIGHT_DIGITS {
+        let digits = eight_digits(number);
+        let zeros = digits.trailing_zeros() / 8;
+        write_bytes((digits | ZEROS) >> (zeros * 8), 8 - zeros as usize, out);
+    } else {
+        write_number(number / EIGHT_DIGITS, out);
+        let digits = eight_digits(number % EIGHT_DIGITS);
+        write_bytes(digits | ZEROS, 8, out);
     }
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    let mut rest = number;
-    while rest >= 100 {
-        start -= 2;
-        digits[start..start + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
-        rest /= 100;
-    }
-    start -= 2;
-    digits[start..start + 2].copy_from_slice(&PAIRS[rest as usize]);
-    out.extend_from_slice(&digits[start + usize::from(rest < 10)..]);
 }
 
-/// The numbers from 0 to 99, each with two digits.
-const PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[b'0'; 2]; 100];
-    let mut number = 0;
-    while number < 100 {
-        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
-        number += 1;
-    }
-    pairs
-};
+/// The first number that has more than eight digits.
+const EIGHT_DIGITS: u64 = 100_000_000;
+/// Eight times the digit zero.
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// The digits of a number below [`EIGHT_DIGITS`] as numbers, a byte each, the first digit in the
+/// lowest byte. Halves, quarters and bytes are divided at once, each by multiplying with what the
+/// divisor goes so many times into a power of two.
+#[inline]
+fn eight_digits(number: u64) -> u64 {
+    let halves = number / 10_000 | (number % 10_000) << 32;
+    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let quarters = hundreds | (halves - hundreds * 100) << 16;
+    let tens = ((quarters * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | (quarters - tens * 10) << 8
+}
+
+/// Appends the first bytes of eight: to append eight and take the rest away again costs less than
+/// to append so many.
+#[inline]
+fn write_bytes(bytes: u64, count: usize, out: &mut Vec<u8>) {
+    let end = out.len() + count;
+    out.extend_from_slice(&bytes.to_le_bytes());
+    out.truncate(end);
+}
 
 /// A number with a sign in decimal.
 pub(crate) fn write_signed(number: i64, out: &mut Vec<u8>) {
@@ -165,7 +177,8 @@ mod tests {
     fn numbers_stand_in_decimal() {
         let powers = (0..20).map(|power| 10_u64.pow(power));
         let around = powers.flat_map(|it| [it - 1, it, it + 1, it.wrapping_mul(7)]);
-        for number in around.chain([u64::MAX, 105, 990]) {
+        let parts = (0..10_000).flat_map(|part| [part, part * 10_000, part * 10_001]);
+        for number in around.chain(parts).chain([u64::MAX, 105, 990]) {
             let mut out = Vec::new();
             write_number(number, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), number.to_string());

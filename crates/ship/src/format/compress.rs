@@ -12,7 +12,13 @@ const ZSTD_LEVEL: i32 = 1;
 pub(super) enum Compressor {
     None,
     Gzip(Box<Compress>),
-    Zstd(Box<zstd::bulk::Compressor<'static>>),
+    Zstd(Box<Zstd>),
+}
+
+/// Zstd, and room for what it makes.
+pub(super) struct Zstd {
+    compressor: zstd::bulk::Compressor<'static>,
+    out: Vec<u8>,
 }
 
 impl Compressor {
@@ -32,7 +38,10 @@ impl Compressor {
                 let level = level.unwrap_or(ZSTD_LEVEL);
                 let level = in_range(level, *range.start(), *range.end())?;
                 let compressor = zstd::bulk::Compressor::new(level);
-                Compressor::Zstd(Box::new(compressor.expect("memory for the compressor")))
+                Compressor::Zstd(Box::new(Zstd {
+                    compressor: compressor.expect("memory for the compressor"),
+                    out: Vec::new(),
+                }))
             }
         })
     }
@@ -42,15 +51,20 @@ impl Compressor {
         match self {
             Compressor::None => bytes.to_vec(),
             Compressor::Gzip(compress) => gzip(compress, bytes),
-            Compressor::Zstd(compressor) => {
-                let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(bytes.len()));
-                compressor
-                    .compress_to_buffer(bytes, &mut out)
-                    .expect("there is room for what zstd makes at most");
-                out.shrink_to_fit();
-                out
-            }
+            Compressor::Zstd(zstd) => zstd.compress(bytes),
         }
+    }
+}
+
+impl Zstd {
+    fn compress(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.out.clear();
+        self.out
+            .reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+        self.compressor
+            .compress_to_buffer(bytes, &mut self.out)
+            .expect("there is room for what zstd makes at most");
+        self.out.clone()
     }
 }
 

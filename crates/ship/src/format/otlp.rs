@@ -116,10 +116,12 @@ impl Otlp {
 /// record's own.
 fn begin(table: Table, time_ns: Option<i64>, out: &mut Vec<u8>) {
     if let Some(time_ns) = time_ns {
-        for key in [TIME, OBSERVED_TIME] {
-            out.push(key);
-            out.extend_from_slice(&time_ns.to_le_bytes());
+        let mut times = [0; 18];
+        for (field, key) in times.chunks_exact_mut(9).zip([TIME, OBSERVED_TIME]) {
+            field[0] = key;
+            field[1..].copy_from_slice(&time_ns.to_le_bytes());
         }
+        out.extend_from_slice(&times);
     }
     out.extend_from_slice(&[SEVERITY, SEVERITY_INFO]);
     text(EVENT_NAME, event_name(table), out);
@@ -133,16 +135,27 @@ pub(super) const UID: &str = "log.record.uid";
 struct Attributes {
     /// The key of the field that they are.
     key: u8,
-    /// By table and column: an attribute up to its value, with lengths of zero; empty for a column
-    /// that is none.
-    openings: [Vec<Vec<u8>>; Table::ALL.len()],
+    /// By table and column; `None` for a column that is no attribute.
+    openings: [Vec<Option<Opening>>; Table::ALL.len()],
 }
+
+/// An attribute up to its value, with lengths of zero.
+///
+/// It has room for a number behind it: to append all of it and take the rest away again costs less
+/// than to append so many bytes.
+#[derive(Debug)]
+struct Opening {
+    bytes: [u8; OPENING_BYTES],
+    length: usize,
+}
+
+const OPENING_BYTES: usize = 64;
 
 impl Attributes {
     fn new(key: u8) -> Attributes {
         let opening = |column: &Column| match column.otel {
-            "" => Vec::new(),
-            name => opening(key, name),
+            "" => None,
+            name => Some(Opening::new(key, name)),
         };
         let openings = Table::ALL.map(|table| table.columns().iter().map(opening).collect());
         Attributes { key, openings }
@@ -154,8 +167,7 @@ impl Form for Attributes {
 
     #[inline(always)]
     fn value(&self, table: Table, column: usize, value: Value<'_>, out: &mut Vec<u8>) {
-        let opening = &self.openings[table as usize][column];
-        if !opening.is_empty() {
+        if let Some(opening) = &self.openings[table as usize][column] {
             let name = table.columns()[column].otel;
             self.attribute(name, opening, value, out);
         }
@@ -165,23 +177,21 @@ impl Form for Attributes {
 impl Attributes {
     /// An attribute, where its value is known.
     #[inline(always)]
-    fn attribute(&self, name: &str, opening: &[u8], value: Value<'_>, out: &mut Vec<u8>) {
+    fn attribute(&self, name: &str, opening: &Opening, value: Value<'_>, out: &mut Vec<u8>) {
         match value {
             Value::Unknown | Value::Text("") => {}
             Value::Uint(number) => match i64::try_from(number) {
-                Ok(number) => int_attribute(opening, number, out),
+                Ok(number) => opening.int(number, out),
                 // No number of the protocol holds it.
                 Err(_) => text_attribute(self.key, name, number.to_string().as_bytes(), out),
             },
-            Value::Int(number) => int_attribute(opening, number, out),
+            Value::Int(number) => opening.int(number, out),
             Value::Bool(it) => {
-                short_attribute(opening, out, |out| {
-                    out.extend_from_slice(&[ANY_BOOL, it.into()]);
-                });
+                opening.short(out, |out| out.extend_from_slice(&[ANY_BOOL, it.into()]));
             }
             Value::Text(text) => text_attribute(self.key, name, text.as_bytes(), out),
             Value::Time(_) | Value::Address(_) | Value::Uuid(_) => {
-                short_attribute(opening, out, |out| {
+                opening.short(out, |out| {
                     out.extend_from_slice(&[ANY_TEXT, 0]);
                     let start = out.len();
                     write_text(value, out);
@@ -192,26 +202,50 @@ impl Attributes {
     }
 }
 
-/// An attribute up to its value, with lengths of zero.
-fn opening(key: u8, name: &str) -> Vec<u8> {
-    let length = u8::try_from(name.len()).expect("names are short");
-    let mut out = vec![key, 0, ATTRIBUTE_NAME, length];
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(&[ATTRIBUTE_VALUE, 0]);
-    out
-}
+impl Opening {
+    fn new(key: u8, name: &str) -> Opening {
+        let mut bytes = [0; OPENING_BYTES];
+        let length = 6 + name.len();
+        assert!(length + 11 <= OPENING_BYTES, "names are short");
+        bytes[..4].copy_from_slice(&[key, 0, ATTRIBUTE_NAME, name.len() as u8]);
+        bytes[4..length - 2].copy_from_slice(name.as_bytes());
+        bytes[length - 2] = ATTRIBUTE_VALUE;
+        Opening { bytes, length }
+    }
 
-/// An attribute that with its name has less than 128 bytes, so that each length takes one.
-#[inline(always)]
-fn short_attribute(opening: &[u8], out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend_from_slice(opening);
-    let value = out.len();
-    write(out);
-    let end = out.len();
-    assert!(end - start - 2 < 0x80, "a name and its value are short");
-    out[start + 1] = (end - start - 2) as u8;
-    out[value - 1] = (end - value) as u8;
+    /// An attribute that with its name has less than 128 bytes, so that each length takes one.
+    #[inline(always)]
+    fn short(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = out.len();
+        let value = start + self.length;
+        out.extend_from_slice(&self.bytes);
+        out.truncate(value);
+        write(out);
+        let end = out.len();
+        assert!(end - start - 2 < 0x80, "a name and its value are short");
+        out[start + 1] = (end - start - 2) as u8;
+        out[value - 1] = (end - value) as u8;
+    }
+
+    #[inline(always)]
+    fn int(&self, number: i64, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&self.bytes);
+        let attribute = &mut out[start..];
+        attribute[self.length] = ANY_INT;
+        let mut end = self.length + 1;
+        let mut rest = number as u64;
+        while rest >= 0x80 {
+            attribute[end] = rest as u8 | 0x80;
+            rest >>= 7;
+            end += 1;
+        }
+        attribute[end] = rest as u8;
+        end += 1;
+        attribute[1] = (end - 2) as u8;
+        attribute[self.length - 1] = (end - self.length) as u8;
+        out.truncate(start + end);
+    }
 }
 
 /// What is a text in OpenTelemetry, though it is none in our tables.
@@ -230,14 +264,6 @@ pub(super) fn write_text(value: Value<'_>, out: &mut Vec<u8>) {
         Value::Uuid(bytes) => write_uuid(&bytes, out),
         Value::Unknown | Value::Uint(_) | Value::Int(_) | Value::Bool(_) | Value::Text(_) => {}
     }
-}
-
-#[inline(always)]
-fn int_attribute(opening: &[u8], number: i64, out: &mut Vec<u8>) {
-    short_attribute(opening, out, |out| {
-        out.push(ANY_INT);
-        push_varint(out, number as u64);
-    });
 }
 
 #[inline(always)]
