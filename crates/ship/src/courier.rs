@@ -474,6 +474,30 @@ impl Courier {
         Some(lag)
     }
 
+    /// Of each trail that has any, the first sequence that is neither acknowledged nor declared;
+    /// epoch 0 is before all. `None` where it was not told how far a trail goes.
+    pub fn waiting(&self) -> Option<BTreeMap<Source, RecordId>> {
+        let plans = self.plans.values().map(|it| {
+            let first = RecordId {
+                epoch: it.epoch,
+                sequence: it.first,
+            };
+            (&it.source, first)
+        });
+        let is_known = |it: &Stretch| it.until.is_some() || self.heads.contains_key(&it.source);
+        if self.stretches.is_empty() || !self.stretches.iter().all(is_known) {
+            return None;
+        }
+        let stretches = self.stretches.iter();
+        let unread = stretches.filter(|it| it.until.is_some() || self.has_more(it));
+        let mut waiting: BTreeMap<Source, RecordId> = BTreeMap::new();
+        for (source, from) in plans.chain(unread.map(|it| (&it.source, it.from))) {
+            let first = waiting.entry(source.clone()).or_insert(from);
+            *first = from.min(*first);
+        }
+        Some(waiting)
+    }
+
     fn wants_again(&self) -> Vec<Want> {
         let held = |it: &&Plan| it.state.cut.is_some() && it.state.refused_at.is_none();
         let held = self.plans.values().filter(held).count();

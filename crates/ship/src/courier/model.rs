@@ -195,6 +195,9 @@ impl Shipper {
         for notice in self.courier.take_notices() {
             world.declare(&notice);
         }
+        if world.step.is_multiple_of(97) {
+            self.check_waiting(trail, world);
+        }
         if is_crash(dice) {
             return false;
         }
@@ -223,6 +226,17 @@ impl Shipper {
             }
         }
         !is_crash(dice)
+    }
+
+    /// Nothing before what is said to wait first is still to be delivered.
+    fn check_waiting(&self, trail: &Trail, world: &World) {
+        let waiting = self.courier.waiting().expect("the trail was told of");
+        let first = waiting.get(&Source::Recorder).copied();
+        let first = first.unwrap_or(after(trail.newest()));
+        for id in trail.all().take_while(|id| *id < first) {
+            let is_done = world.took.contains_key(&id) || world.declared.contains(&id);
+            assert!(is_done, "{id:?} waits before {first:?}");
+        }
     }
 
     fn read(&mut self, stretch: &Stretch, trail: &Trail) {
@@ -571,4 +585,40 @@ fn what_may_have_arrived_is_declared_with_its_range_and_not_sent_again() {
         assert_eq!(lost.cause, UndeliveredCause::Unknown);
     }
     assert!(shipper.courier.is_done());
+}
+
+#[test]
+fn what_waits_begins_with_the_first_batch_that_is_not_acknowledged() {
+    let mut shipper = Shipper::start(None, 1);
+    let mut trail = Trail {
+        device: Arc::new(Device::default()),
+        epoch: 1,
+        newest: 0,
+        lengths: BTreeMap::new(),
+        gone: BTreeSet::new(),
+        rewritten: false,
+    };
+    trail.grow(20);
+    assert_eq!(shipper.courier.waiting(), None);
+    shipper.courier.head(&Source::Recorder, trail.newest());
+    let first = |shipper: &Shipper| {
+        let waiting = shipper.courier.waiting().unwrap();
+        waiting.get(&Source::Recorder).map(|it| it.sequence)
+    };
+    for before in [0, 1] {
+        assert_eq!(first(&shipper), Some(before));
+        for want in shipper.courier.wants(Mono(1)) {
+            let Want::Stretch(stretch) = want else {
+                panic!("{want:?}");
+            };
+            shipper.read(&stretch, &trail);
+        }
+    }
+    let plans: Vec<PlanId> = shipper.parcels.keys().copied().collect();
+    assert_eq!(plans.len(), 2);
+    for (plan, expected) in [(plans[1], Some(1)), (plans[0], None)] {
+        shipper.courier.sent(plan);
+        shipper.courier.answer(plan, Answer::Accepted, &[], Mono(2));
+        assert_eq!(first(&shipper), expected);
+    }
 }
