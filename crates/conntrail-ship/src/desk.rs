@@ -3,7 +3,7 @@
 use crate::own;
 use anyhow::Context;
 use policy::{Engine, KEY_BYTES, PseudonymKey};
-use record::{EndpointId, RecordId, Stamp, codec};
+use record::{EndpointId, RecordId, Stamp, Wall, codec};
 use sha2::{Digest, Sha256};
 use ship::config::{Destination, Filter};
 use ship::courier::{Plan, PlanId, Stretch, StretchId};
@@ -11,7 +11,7 @@ use ship::{Cut, Cutter, Encoder, Found, FoundMissing, Limits, Parcel, Taken, fla
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use trail::{Cursor, ReadOptions, Resumed, Source, TrailReader, segments_dir};
+use trail::{Cursor, Item, ReadOptions, Resumed, Source, TrailReader, segments_dir};
 
 /// What came of reading.
 pub(crate) enum Read {
@@ -142,6 +142,22 @@ impl Desk {
             ..cut
         });
         Ok(cut.filter(|cut| (cut.first, cut.last) == (plan.first, plan.last)))
+    }
+
+    /// When the first record was made that stands at this place of a trail or behind it; `None`
+    /// where none does that can be read.
+    pub(crate) fn made_at(&self, source: &Source, from: RecordId) -> anyhow::Result<Option<Wall>> {
+        let Ok(mut reader) = self.open(source, from)? else {
+            return Ok(None);
+        };
+        while let Some(item) = reader.next_item()? {
+            if let Item::Record { id, record, .. } = item
+                && id >= from
+            {
+                return Ok(Some(record.at().wall));
+            }
+        }
+        Ok(None)
     }
 
     /// Something of this stretch was read and waits for more.

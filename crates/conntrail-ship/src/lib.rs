@@ -10,6 +10,7 @@ pub mod configuration;
 mod desk;
 pub mod fleet;
 pub mod http;
+mod lag;
 mod metrics;
 mod own;
 pub mod plan;

@@ -53,9 +53,12 @@ fn answer(mut stream: TcpStream, status: &Mutex<Status>) -> io::Result<()> {
     )
 }
 
+/// A figure of the destination of this name, where it is known.
+type Figure<'a> = dyn Fn(&str) -> Option<f64> + 'a;
+
 fn text(status: &Status) -> String {
     let mut out = String::new();
-    let mut each = |name: &str, kind: &str, help: &str, of: &dyn Fn(&str) -> Option<u64>| {
+    let mut each = |name: &str, kind: &str, help: &str, of: &Figure<'_>| {
         let _ = writeln!(out, "# HELP conntrail_ship_{name} {help}");
         let _ = writeln!(out, "# TYPE conntrail_ship_{name} {kind}");
         for destination in status.destinations.keys() {
@@ -68,40 +71,46 @@ fn text(status: &Status) -> String {
     let of = |name: &str| &status.destinations[name];
     let counter = "counter";
     each("records_total", counter, "Records delivered.", &|it| {
-        Some(of(it).records)
+        Some(of(it).records as f64)
     });
     each("batches_total", counter, "Batches delivered.", &|it| {
-        Some(of(it).batches)
+        Some(of(it).batches as f64)
     });
     each(
         "bytes_total",
         counter,
         "Bytes of batches delivered.",
-        &|it| Some(of(it).bytes),
+        &|it| Some(of(it).bytes as f64),
     );
     each("retries_total", counter, "Deliveries tried again.", &|it| {
-        Some(of(it).retries)
+        Some(of(it).retries as f64)
     });
     each(
         "unknown_total",
         counter,
         "Records that may have arrived or not.",
-        &|it| Some(of(it).unknown),
+        &|it| Some(of(it).unknown as f64),
     );
     each(
         "refused_total",
         counter,
         "Records refused and declared.",
-        &|it| of(it).left_out.get("refused").copied(),
+        &|it| of(it).left_out.get("refused").map(|it| *it as f64),
     );
     each(
         "lag_records",
         "gauge",
         "Records that wait, where known.",
-        &|it| of(it).lag_records,
+        &|it| of(it).lag_records.map(|it| it as f64),
+    );
+    each(
+        "lag_seconds",
+        "gauge",
+        "Age of the oldest record that waits, where known.",
+        &|it| of(it).lag_ns.map(|it| it as f64 / 1e9),
     );
     each("up", "gauge", "1 while deliveries arrive, else 0.", &|it| {
-        Some(u64::from(of(it).state == "delivering"))
+        Some(f64::from(u8::from(of(it).state == "delivering")))
     });
     out
 }

@@ -41,6 +41,10 @@ pub struct DestinationStatus {
     pub unknown: u64,
     /// Records that wait; absent where that is not known.
     pub lag_records: Option<u64>,
+    /// How old the oldest of them is, in nanoseconds; zero where none waits, absent where that is
+    /// not known.
+    #[serde(default)]
+    pub lag_ns: Option<u64>,
     /// What somebody should know though deliveries go on, of the last hour.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

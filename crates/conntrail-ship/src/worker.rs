@@ -1,6 +1,7 @@
 //! The thread of one destination.
 
 use crate::desk::{Desk, Parcels, Read, trail_dir};
+use crate::lag::Lag;
 use crate::own::{self, OwnTrail};
 use crate::power;
 use crate::sinks::{AnySink, Sink};
@@ -91,6 +92,7 @@ struct Worker {
     /// Every trail was read to its end in the last round.
     at_end: bool,
     warnings: Warnings,
+    lag: Lag,
 }
 
 impl Task {
@@ -167,6 +169,7 @@ impl Worker {
             since: clock::stamp(),
             at_end: false,
             warnings: Warnings::default(),
+            lag: Lag::default(),
             task,
         })
     }
@@ -378,6 +381,12 @@ impl Worker {
 
     fn report(&mut self, now: Mono) {
         let counts = self.courier.counts();
+        let desk = &self.desk;
+        // What cannot be read does not say when it was made; that it cannot is told where it is
+        // read to be sent.
+        let made_at = |source: &Source, id| desk.made_at(source, id).ok().flatten();
+        let waiting = self.courier.waiting();
+        let lag_ns = self.lag.ns(waiting, clock::stamp(), made_at);
         let (state, problem) = self.courier.state();
         let left_out = counts.left_out;
         let report = Report {
@@ -406,7 +415,7 @@ impl Worker {
                     missing: left_out.missing,
                 },
                 lag_records: self.courier.lag_records(),
-                lag_ns: None,
+                lag_ns,
                 problem: problem.map(str::to_owned),
             },
         };
@@ -466,6 +475,7 @@ impl Report {
             ]),
             unknown: self.unknown,
             lag_records: delivery.lag_records,
+            lag_ns: delivery.lag_ns,
             warnings: self.warnings.clone(),
             deleted_files: self.deleted_files,
         }

@@ -760,12 +760,16 @@ fn delivery_words(delivery: &Delivery) -> String {
         None => String::new(),
         Some(lag) => format!(", {lag} wait"),
     };
+    let age = match delivery.lag_ns {
+        Some(0) | None => String::new(),
+        Some(age_ns) => format!(", the oldest for {}", duration(age_ns)),
+    };
     let problem = match &delivery.problem {
         None => String::new(),
         Some(problem) => format!(": {}", clean(problem)),
     };
     format!(
-        "deliveries to {}: {}, {} records in {} batches{lag}{problem}",
+        "deliveries to {}: {}, {} records in {} batches{lag}{age}{problem}",
         clean(&delivery.destination),
         delivery.state.name(),
         delivery.records,

@@ -225,7 +225,14 @@ fn a_shipper_says_how_it_goes_and_serves_figures() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    let config = place.configure(&format!("metrics_listen = \"{address}\"\n"));
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = nobody.local_addr().unwrap();
+    drop(nobody);
+    let config = place.configure(&format!(
+        "metrics_listen = \"{address}\"\n\
+         [destination.dead.elastic]\nurl = \"http://{dead}\"\n"
+    ));
+    let made_ns = host::clock::wall().0;
     let mut writer = place.writer();
     write(&mut writer, 1, 500);
     let child = place.command("run", &config).spawn().unwrap();
@@ -234,10 +241,17 @@ fn a_shipper_says_how_it_goes_and_serves_figures() {
         assert!(Instant::now() < end, "no figures");
         thread::sleep(Duration::from_millis(200));
         let text = get(&address.to_string()).unwrap_or_default();
-        if text.contains("lag_records{destination=\"lake\"} 0") {
+        if text.contains("lag_records{destination=\"lake\"} 0") && dead_lag_s(&text) >= 2.0 {
             break text;
         }
     };
+    // The first record of the trail waits since the writer was opened.
+    let age_s = (host::clock::wall().0 - made_ns) as f64 / 1e9;
+    assert!(dead_lag_s(&text) <= age_s, "{text}");
+    assert!(
+        text.contains("lag_seconds{destination=\"lake\"} 0\n"),
+        "{text}"
+    );
     kill(child);
     let expected = "conntrail_ship_up{destination=\"lake\"} 1";
     assert!(text.contains(expected), "{text}");
@@ -248,6 +262,15 @@ fn a_shipper_says_how_it_goes_and_serves_figures() {
         ("file", "delivering")
     );
     assert!(lake.records >= 500);
+    assert_eq!(lake.lag_ns, Some(0));
+    assert!(status.destinations["dead"].lag_ns > Some(0));
+}
+
+/// By the figures; not a number where they do not say.
+fn dead_lag_s(text: &str) -> f64 {
+    let name = "conntrail_ship_lag_seconds{destination=\"dead\"} ";
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    value.map_or(f64::NAN, |it| it.parse().unwrap())
 }
 
 /// What the plan says of the recorder's trail, as far as it was recorded.

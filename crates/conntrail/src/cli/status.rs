@@ -1,6 +1,6 @@
 //! `conntrail status`: how deliveries go, as the shipper says in its folder.
 
-use crate::words::clean;
+use crate::words::{clean, duration};
 use anyhow::Context;
 use serde_json::Value;
 use std::fs::File;
@@ -83,12 +83,16 @@ fn lines(status: &Value, now_ms: i64) -> Vec<String> {
             Some(lag) => format!("{lag} records wait"),
             None => "it is not known how many wait".to_owned(),
         };
+        let age = match destination["lag_ns"].as_u64() {
+            Some(0) | None => String::new(),
+            Some(age_ns) => format!(", the oldest for {}", duration(age_ns)),
+        };
         let problem = match destination["problem"].as_str() {
             Some(problem) => format!(": {}", clean(problem)),
             None => String::new(),
         };
         lines.push(format!(
-            "  {} ({}, {}): {}, {} records delivered, {wait}{problem}",
+            "  {} ({}, {}): {}, {} records delivered, {wait}{age}{problem}",
             clean(name),
             text("kind"),
             text("guarantee"),
@@ -152,10 +156,12 @@ mod tests {
         assert_eq!(line, "    3 files were deleted to make room");
         status["destinations"]["lake"]["state"] = json!("waiting");
         status["destinations"]["lake"]["problem"] = json!("no answer\u{1b}[2J");
+        status["destinations"]["lake"]["lag_records"] = json!(40);
+        status["destinations"]["lake"]["lag_ns"] = json!(120_000_000_000_u64);
         assert!(!is_well(&status, 1_002_000));
         let line = &lines(&status, 1_002_000)[1];
         assert!(
-            line.contains("waiting") && line.contains("no answer"),
+            line.contains("waiting") && line.contains("wait, the oldest for 2 min: no answer"),
             "{line}"
         );
         assert!(!line.contains('\u{1b}'), "{line}");
