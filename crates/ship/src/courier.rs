@@ -11,7 +11,8 @@
 //! ranges of batches that were cut and are not acknowledged. Whatever is in neither is done:
 //! acknowledged, or declared. The last stretch of a trail has no end; there new records come.
 //! When it falls behind it is cut in two at the newest record: what is new is read at once, and
-//! what is behind drains beside it, the oldest first, with the room that new records leave.
+//! what is behind drains beside it, the oldest first, with the room that new records leave, and
+//! with one of the places under way at least, where there are several.
 //!
 //! # What its caller must do, and in which order
 //!
@@ -219,6 +220,13 @@ impl Courier {
         self.heads.insert(source.clone(), newest);
     }
 
+    /// Whether it came further than a trail goes whose newest record this is: then the trail was
+    /// set back. Within an epoch a trail may be behind for a while, as after a power cut.
+    pub fn is_beyond(&self, source: &Source, newest: RecordId) -> bool {
+        let mut stretches = self.stretches.iter();
+        stretches.any(|it| it.is_open_of(source) && it.from.epoch > newest.epoch)
+    }
+
     /// Another machine recorded what is in this trail now, or it was set back: whatever was known
     /// of it is void, and it is read from its oldest record on.
     pub fn start_over(&mut self, source: &Source, endpoint: EndpointId) {
@@ -254,11 +262,15 @@ impl Courier {
             }
         }
         closed.sort_by_key(|it| it.from);
-        // One place is kept for what is new, where there is more than one.
+        // One place is kept for what is new, where there is more than one, and one for what is
+        // behind, which would starve where small new batches come as fast as they are answered.
         let reserve = usize::from(self.settings.in_flight_max > 1);
-        let open = open.into_iter().take(room);
+        let starves = !closed.is_empty() && !self.plans.values().any(Plan::drains);
+        let for_old = if starves { reserve.min(room) } else { 0 };
+        let open = open.into_iter().take(room - for_old);
         wants.extend(open.map(Want::Stretch));
-        let closed = closed.into_iter().take(room.saturating_sub(reserve));
+        let closed_room = room.saturating_sub(reserve).max(for_old);
+        let closed = closed.into_iter().take(closed_room);
         wants.extend(closed.map(Want::Stretch));
         wants
     }
@@ -753,6 +765,11 @@ impl Stretch {
 }
 
 impl Plan {
+    /// It is of what is behind, and holds a place of those under way.
+    fn drains(&self) -> bool {
+        !self.state.is_new && self.state.refused_at.is_none()
+    }
+
     pub(crate) fn planned(
         source: &Source,
         epoch: u64,

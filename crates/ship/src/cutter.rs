@@ -120,6 +120,22 @@ impl Found {
     }
 }
 
+impl FoundMissing {
+    /// What of it stands before `until`: what comes after may have been read by somebody else.
+    #[must_use]
+    pub fn before(self, until: RecordId) -> FoundMissing {
+        if self.epoch != until.epoch || self.last < until.sequence || self.first >= until.sequence {
+            return self;
+        }
+        let last = until.sequence - 1;
+        FoundMissing {
+            last,
+            records: self.records.map(|it| it.min(last - self.first + 1)),
+            ..self
+        }
+    }
+}
+
 impl FoundRecord {
     /// Notes the chain's head that the reader knows, where a group ends with this record.
     pub fn set_head(&mut self, head: Option<Head>) {
@@ -184,6 +200,9 @@ pub enum Taken {
     Missing(FoundMissing, Option<Found>),
 }
 
+/// Epochs that are gone to their ends, and are declared one by one, at most.
+const EPOCHS_GONE_MAX: u64 = 1_000;
+
 /// Puts together what is read, from one place in a trail on.
 #[derive(Debug)]
 pub struct Cutter {
@@ -222,10 +241,7 @@ impl Cutter {
             Found::Missing(_) if self.cut.is_some() => Taken::Full(found),
             Found::Missing(missing) if self.is_epoch_open(missing.epoch) => {
                 let before = self.rest_of_epoch(None);
-                self.next = RecordId {
-                    epoch: missing.epoch,
-                    sequence: 1,
-                };
+                self.next = self.epoch_after(missing.epoch);
                 Taken::Missing(before, Some(Found::Missing(missing)))
             }
             Found::Missing(missing) => {
@@ -240,7 +256,10 @@ impl Cutter {
             Found::Record(record) => match self.gap_before(&record) {
                 _ if self.is_full_for(&record) => Taken::Full(Found::Record(record)),
                 Some(missing) => {
-                    self.next = record.id;
+                    self.next = match previous_epoch(&record.record) {
+                        Some((before, _)) if self.next.epoch < before => self.epoch_after(before),
+                        Some(_) | None => record.id,
+                    };
                     Taken::Missing(missing, Some(Found::Record(record)))
                 }
                 None => {
@@ -249,6 +268,34 @@ impl Cutter {
                 }
             },
         }
+    }
+
+    /// What lies between what is expected next and `until`, where nothing of it is in the trail;
+    /// to be called until it is `None`. `behind` is what was found there instead: the first record
+    /// of an epoch knows how far the one before came.
+    ///
+    /// Nothing may be taken that is not cut.
+    pub fn gap_until(&mut self, until: RecordId, behind: Option<&Found>) -> Option<FoundMissing> {
+        let RecordId { epoch, sequence } = self.next;
+        if epoch == 0 || self.next >= until {
+            return None;
+        }
+        if epoch == until.epoch {
+            let missing = self.rest_of_epoch(Some(until.sequence - 1));
+            self.next = until;
+            return Some(missing);
+        }
+        let previous = match behind {
+            Some(Found::Record(record)) => previous_epoch(&record.record),
+            Some(Found::Missing(_)) | None => None,
+        };
+        if previous.is_some_and(|(before, last)| before == epoch && last < sequence) {
+            self.next = until;
+            return None;
+        }
+        let missing = self.rest_of_epoch(None);
+        self.next = self.epoch_after(until.epoch);
+        Some(missing)
     }
 
     /// What was taken, as one cut; `None` where there is nothing.
@@ -291,6 +338,16 @@ impl Cutter {
     /// Nobody knows whether anything is left of the epoch that was read when another begins.
     fn is_epoch_open(&self, other: u64) -> bool {
         self.next.epoch > 0 && other > self.next.epoch
+    }
+
+    /// The beginning of the epoch after the one that was read. Of many that are gone to their ends
+    /// the latest are told of, up to `last`, one by one.
+    fn epoch_after(&self, last: u64) -> RecordId {
+        let earliest = last.saturating_sub(EPOCHS_GONE_MAX);
+        RecordId {
+            epoch: (self.next.epoch + 1).max(earliest),
+            sequence: 1,
+        }
     }
 
     /// From what was expected next on, to `last` where that is known.
@@ -451,6 +508,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_behind_an_end_is_not_told_before_it() {
+        let at = |sequence: u64| RecordId { epoch: 3, sequence };
+        let missing = FoundMissing::at(at(11), 100);
+        assert_eq!(missing.clone().before(at(200)), missing);
+        let clipped = missing.before(at(21));
+        assert_eq!((clipped.first, clipped.last), (11, 20));
+        assert_eq!(clipped.records, Some(10));
+    }
+
+    #[test]
+    fn what_is_nowhere_before_an_end_is_told_epoch_by_epoch() {
+        let until = RecordId {
+            epoch: 5,
+            sequence: 4,
+        };
+        let mut cutter = from(3, 11);
+        for expected in [(3, 11, None), (4, 1, None), (5, 1, Some(3))] {
+            let missing = cutter.gap_until(until, None).unwrap();
+            assert_eq!((missing.epoch, missing.first, missing.records), expected);
+        }
+        assert_eq!(cutter.gap_until(until, None), None);
+        assert_eq!(from(5, 4).gap_until(until, None), None);
+        assert_eq!(from(0, 0).gap_until(until, None), None);
+        // Nothing of epoch 4 was there yet when that end was set.
+        let until = RecordId {
+            epoch: 4,
+            sequence: 1,
+        };
+        let behind = started(4, (3, 10));
+        assert_eq!(from(3, 11).gap_until(until, Some(&behind)), None);
+    }
+
+    #[test]
     fn an_end_of_an_epoch_that_was_evicted_is_told_by_the_next() {
         let mut cutter = from(3, 11);
         let found = started(4, (3, 15));
@@ -501,13 +591,65 @@ mod tests {
     #[test]
     fn where_nobody_tells_how_long_an_epoch_was_the_number_is_unknown() {
         let mut cutter = from(3, 11);
-        let Taken::Missing(missing, _) = take(&mut cutter, started(6, (5, 2))) else {
+        let mut found = started(6, (5, 2));
+        for expected in [(3, 11, None), (4, 1, None), (5, 1, Some(2))] {
+            let Taken::Missing(missing, rest) = take(&mut cutter, found) else {
+                panic!("{expected:?} is not missing");
+            };
+            assert_eq!((missing.epoch, missing.first, missing.records), expected);
+            found = rest.unwrap();
+        }
+        assert_eq!(take(&mut cutter, found), Taken::Yes);
+    }
+
+    #[test]
+    fn epochs_that_are_gone_before_one_whose_beginning_is_gone_are_told_one_by_one() {
+        let mut cutter = from(3, 11);
+        let gone = FoundMissing::at(
+            RecordId {
+                epoch: 6,
+                sequence: 1,
+            },
+            7,
+        );
+        let mut found = gone.because(UndeliveredCause::Gone, "");
+        for expected in [(3, 11, None), (4, 1, None), (5, 1, None), (6, 1, Some(7))] {
+            let Taken::Missing(missing, rest) = take(&mut cutter, found.clone()) else {
+                panic!("{expected:?} is not missing");
+            };
+            assert_eq!((missing.epoch, missing.first, missing.records), expected);
+            found = rest.unwrap_or(found);
+        }
+        assert_eq!(
+            cutter.next(),
+            RecordId {
+                epoch: 6,
+                sequence: 8
+            }
+        );
+    }
+
+    #[test]
+    fn an_epoch_that_never_had_a_record_is_not_missed() {
+        let mut cutter = from(3, 11);
+        let found = started(6, (3, 15));
+        let Taken::Missing(missing, Some(rest)) = take(&mut cutter, found) else {
             panic!("nothing is missing");
         };
-        assert_eq!(
-            (missing.epoch, missing.first, missing.records),
-            (3, 11, None)
-        );
+        assert_eq!((missing.first, missing.last), (11, 15));
+        assert_eq!(take(&mut cutter, rest), Taken::Yes);
+    }
+
+    #[test]
+    fn of_more_epochs_than_anybody_lists_the_latest_are_told() {
+        let mut cutter = from(3, 11);
+        let mut found = started(1 << 60, ((1 << 60) - 1, 2));
+        let mut count = 0;
+        while let Taken::Missing(_, Some(rest)) = take(&mut cutter, found.clone()) {
+            count += 1;
+            found = rest;
+        }
+        assert_eq!(count, EPOCHS_GONE_MAX + 2);
     }
 
     #[test]

@@ -509,6 +509,47 @@ fn what_is_new_does_not_wait_for_what_is_behind() {
     assert!(drained < 1_600, "{drained} steps");
 }
 
+/// New records come one a step, and each answer takes so many steps that they alone keep all
+/// places busy.
+#[test]
+fn what_is_behind_drains_though_new_records_would_take_every_place() {
+    const STEPS_TO_ANSWER: u64 = 8;
+    let mut shipper = Shipper::start(None, 1);
+    let mut trail = Trail {
+        device: Arc::new(Device::default()),
+        epoch: 1,
+        newest: 0,
+        lengths: BTreeMap::new(),
+        gone: BTreeSet::new(),
+        rewritten: false,
+    };
+    trail.grow(2 * JUMP);
+    let mut under_way: VecDeque<(u64, PlanId)> = VecDeque::new();
+    for step in 0..400 {
+        trail.grow(1);
+        let now = Mono(step * STEP_NS);
+        while under_way.front().is_some_and(|it| it.0 <= step) {
+            let (_, id) = under_way.pop_front().unwrap();
+            shipper.courier.answer(id, Answer::Accepted, &[], now);
+        }
+        shipper.courier.head(&Source::Recorder, trail.newest());
+        for want in shipper.courier.wants(now) {
+            let Want::Stretch(stretch) = want else {
+                panic!("nothing is to be read again");
+            };
+            shipper.read(&stretch, &trail);
+        }
+        for id in shipper.courier.to_send(now) {
+            shipper.courier.sent(id);
+            under_way.push_back((step + STEPS_TO_ANSWER, id));
+        }
+        assert!(under_way.len() <= IN_FLIGHT_MAX);
+    }
+    let saved = shipper.courier.saved();
+    let behind = saved.trails[0].stretches.len() - 1;
+    assert_eq!(behind, 0, "{saved:?}");
+}
+
 fn accounted(world: &World, sequence: u64) -> bool {
     let id = RecordId { epoch: 1, sequence };
     world.took.contains_key(&id) || world.declared.contains(&id)

@@ -9,6 +9,7 @@ use trail::{Head, Source};
 
 /// What is neither acknowledged nor declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Saved {
     /// The machine whose trails these are.
     #[serde(with = "endpoint_text")]
@@ -19,6 +20,7 @@ pub struct Saved {
 
 /// What is left of one trail.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SavedTrail {
     /// The name of a side trail; absent for the recorder's.
     pub source: Option<String>,
@@ -34,6 +36,7 @@ pub struct SavedStretch(u64, u64, Option<(u64, u64)>);
 
 /// The range of a batch, and what its manifest says of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SavedPlan {
     epoch: u64,
     first: u64,
@@ -41,10 +44,16 @@ pub struct SavedPlan {
     head: Option<String>,
 }
 
-/// A text is no state, or not as it was written.
+/// A text is no state that can be gone on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is not as it was written; everything is sent again from the oldest record on")]
-pub struct SavedError;
+pub enum SavedError {
+    /// It is none, or not as it was written.
+    #[error("it is damaged")]
+    Damaged,
+    /// It is as it was written, and says what this version does not know.
+    #[error("another version of the program wrote it")]
+    OtherVersion,
+}
 
 impl Saved {
     /// Nothing was delivered yet of what this machine recorded.
@@ -98,13 +107,13 @@ impl Saved {
     /// Reads what [`Saved::to_text`] wrote.
     ///
     /// # Errors
-    /// When the text is not what was written.
+    /// When the text is not what was written, or another version wrote it.
     pub fn parse(text: &str) -> Result<Saved, SavedError> {
-        let (json, digest) = text.split_once('\n').ok_or(SavedError)?;
+        let (json, digest) = text.split_once('\n').ok_or(SavedError::Damaged)?;
         if digest.trim_end() != checksum(json) {
-            return Err(SavedError);
+            return Err(SavedError::Damaged);
         }
-        serde_json::from_str(json).map_err(|_| SavedError)
+        serde_json::from_str(json).map_err(|_| SavedError::OtherVersion)
     }
 }
 
@@ -182,7 +191,16 @@ mod tests {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= 1;
             let changed = String::from_utf8(bytes).unwrap();
-            assert_eq!(Saved::parse(&changed), Err(SavedError), "{at}");
+            assert_eq!(Saved::parse(&changed), Err(SavedError::Damaged), "{at}");
         }
+    }
+
+    #[test]
+    fn a_state_that_says_more_than_is_known_here_is_not_taken_for_less() {
+        let text = Saved::empty(EndpointId([7; 16])).to_text();
+        let json = text.lines().next().unwrap();
+        let json = json.replace("\"trails\"", "\"held\":[1],\"trails\"");
+        let newer = format!("{json}\n{}\n", checksum(&json));
+        assert_eq!(Saved::parse(&newer), Err(SavedError::OtherVersion));
     }
 }
