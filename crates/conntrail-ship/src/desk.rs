@@ -3,15 +3,17 @@
 use crate::own;
 use anyhow::Context;
 use policy::{Engine, KEY_BYTES, PseudonymKey};
-use record::{EndpointId, RecordId, Stamp, Wall, codec};
+use record::{Device, EndpointId, RecordId, Stamp, Wall, codec};
 use sha2::{Digest, Sha256};
 use ship::config::{Destination, Filter};
 use ship::courier::{Plan, PlanId, Stretch, StretchId};
 use ship::{Cut, Cutter, Encoder, Found, FoundMissing, Limits, Parcel, Taken, flat};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use trail::{Cursor, Item, ReadOptions, Resumed, Source, TrailReader, segments_dir};
+use trail::{
+    Cursor, Item, RawItem, ReadOptions, Resumed, Source, TrailError, TrailReader, segments_dir,
+};
 
 /// What came of reading.
 pub(crate) enum Read {
@@ -31,6 +33,8 @@ pub(crate) enum Read {
 pub(crate) struct Desk {
     state_dir: PathBuf,
     endpoint: EndpointId,
+    /// Who recorded these trails: a machine may be given another identity, and its trail goes on.
+    machines: BTreeSet<EndpointId>,
     limits: Limits,
     filter: Filter,
     view: u32,
@@ -52,7 +56,13 @@ struct Reading {
     pending: Option<Found>,
     /// When the first record was taken that is not cut.
     since: Option<record::Mono>,
+    /// Since when there is nothing more, though its end was not reached.
+    short_since: Option<record::Mono>,
 }
+
+/// What once could be read and cannot be found may come back for so long: after a power cut less
+/// is published until the recorder starts again.
+const SHORT_MAX_NS: u64 = 30_000_000_000;
 
 /// One key for each period of a policy, made of one secret and the time of the record: so a record
 /// gets the same pseudonyms however often it is read.
@@ -69,6 +79,7 @@ impl Desk {
         state_dir: &Path,
         endpoint: EndpointId,
     ) -> anyhow::Result<Desk> {
+        let oldest = oldest_device(&segments_dir(state_dir))?.map(|it| it.endpoint);
         let policy = destination.policy(|path| std::fs::read_to_string(path))?;
         let hash = policy.as_ref().and_then(|policy| policy.hash());
         let pseudonyms = match &policy {
@@ -82,6 +93,7 @@ impl Desk {
         Ok(Desk {
             state_dir: state_dir.to_owned(),
             endpoint,
+            machines: oldest.into_iter().chain([endpoint]).collect(),
             limits: destination.limits(),
             filter: destination.filter.clone(),
             view: destination.view(hash),
@@ -106,6 +118,7 @@ impl Desk {
                     cutter: Cutter::new(self.limits, stretch.from),
                     pending: None,
                     since: None,
+                    short_since: None,
                 },
                 Err(other) => return Ok(Read::StartOver(other)),
             },
@@ -194,10 +207,15 @@ impl Desk {
                 Some(found) => Some(found),
                 None => self.next(&mut reading.reader, reading.cutter.next())?,
             };
-            let beyond = |found: &Found| until.is_some_and(|until| place(found) >= until);
-            let Some(found) = found.filter(|found| !beyond(found)) else {
-                return Ok(self.at_end(reading, until.is_some(), now));
+            let is_within = |found: &Found| until.is_none_or(|until| place(found) < until);
+            let found = match found {
+                Some(found) if is_within(&found) => clipped(found, until),
+                behind => {
+                    reading.pending = behind;
+                    return Ok(self.at_end(reading, until, now));
+                }
             };
+            reading.short_since = None;
             self.renew_key(&found);
             match reading.cutter.take(found, &self.filter, &mut self.engine) {
                 Taken::Yes => _ = reading.since.get_or_insert(now),
@@ -215,22 +233,34 @@ impl Desk {
         }
     }
 
-    /// What is not full waits for more, but not for long; before an end it does not wait.
-    fn at_end(&self, reading: &mut Reading, has_end: bool, now: record::Mono) -> Read {
+    /// What is not full waits for more, but not for long; before an end it does not wait. Where
+    /// something else stands behind the end, what was not found before it is gone.
+    fn at_end(&self, reading: &mut Reading, until: Option<RecordId>, now: record::Mono) -> Read {
         let is_old = |since: record::Mono| now.since_ns(since) >= self.age_max_ns;
-        if has_end || reading.since.is_some_and(is_old) {
+        if until.is_some() || reading.since.is_some_and(is_old) {
             reading.since = None;
-            return match reading.cutter.cut() {
-                Some(cut) => Read::Cut(cut),
-                None if has_end => Read::Finished,
-                None => Read::Nothing,
-            };
+            if let Some(cut) = reading.cutter.cut() {
+                return Read::Cut(cut);
+            }
         }
-        Read::Nothing
+        let Some(until) = until else {
+            return Read::Nothing;
+        };
+        let is_short = reading.pending.is_none() && reading.cutter.next() < until;
+        if is_short {
+            let since = *reading.short_since.get_or_insert(now);
+            if now.since_ns(since) < SHORT_MAX_NS {
+                return Read::Nothing;
+            }
+        }
+        match reading.cutter.gap_until(until, reading.pending.as_ref()) {
+            Some(missing) => Read::Missing(missing),
+            None => Read::Finished,
+        }
     }
 
     fn open(
-        &self,
+        &mut self,
         source: &Source,
         from: RecordId,
     ) -> anyhow::Result<Result<TrailReader, EndpointId>> {
@@ -242,16 +272,26 @@ impl Desk {
             sequence: from.sequence.saturating_sub(1),
             ..from
         };
-        let cursor = Cursor {
-            endpoint: self.endpoint,
-            last,
-        };
-        let (reader, resumed) = TrailReader::resume(&dir, ReadOptions::default(), &cursor)?;
-        Ok(match resumed {
-            Resumed::Here | Resumed::Gap(_) | Resumed::Ahead => Ok(reader),
-            Resumed::StartedOver => Err(self.endpoint),
-            Resumed::OtherEndpoint(other) => Err(other),
-        })
+        let mut endpoint = self.endpoint;
+        loop {
+            let cursor = Cursor { endpoint, last };
+            let (reader, resumed) = TrailReader::resume(&dir, ReadOptions::default(), &cursor)?;
+            return Ok(match resumed {
+                Resumed::Here | Resumed::Gap(_) | Resumed::Ahead => Ok(reader),
+                Resumed::StartedOver => Err(self.endpoint),
+                Resumed::OtherEndpoint(other) => {
+                    // One that begins or ends with a record of ours was not put in its place.
+                    let ends = [oldest_device(&dir)?, newest_device(&dir)?];
+                    let mut ends = ends.into_iter().flatten();
+                    let is_ours = ends.any(|it| self.machines.contains(&it.endpoint));
+                    if !self.machines.insert(other) || is_ours {
+                        endpoint = other;
+                        continue;
+                    }
+                    Err(other)
+                }
+            });
+        }
     }
 
     fn next(
@@ -318,6 +358,43 @@ impl Pseudonyms {
     }
 }
 
+/// The machine, from the oldest record of a trail that tells.
+pub(crate) fn oldest_device(segments: &Path) -> Result<Option<Arc<Device>>, TrailError> {
+    device_from(&mut TrailReader::open(segments)?)
+}
+
+/// The machine, from the newest record of a trail, or the one before it.
+pub(crate) fn newest_device(segments: &Path) -> Result<Option<Arc<Device>>, TrailError> {
+    let (Some(oldest), Some(newest)) = (oldest_device(segments)?, trail::newest(segments)?) else {
+        return Ok(None);
+    };
+    let mut cursor = Cursor {
+        endpoint: oldest.endpoint,
+        last: RecordId {
+            sequence: newest.sequence.saturating_sub(1),
+            ..newest
+        },
+    };
+    let options = ReadOptions::default;
+    let (mut reader, resumed) = TrailReader::resume(segments, options(), &cursor)?;
+    if let Resumed::OtherEndpoint(other) = resumed {
+        cursor.endpoint = other;
+        reader = TrailReader::resume(segments, options(), &cursor)?.0;
+    }
+    Ok(device_from(&mut reader)?.or(Some(oldest)))
+}
+
+fn device_from(reader: &mut TrailReader) -> Result<Option<Arc<Device>>, TrailError> {
+    while let Some(item) = reader.next_raw()? {
+        if let RawItem::Record { device, .. } = item
+            && **device != Device::default()
+        {
+            return Ok(Some(Arc::clone(device)));
+        }
+    }
+    Ok(None)
+}
+
 /// Where the segments of a trail are.
 pub(crate) fn trail_dir(state_dir: &Path, source: &Source) -> PathBuf {
     match source.name() {
@@ -333,6 +410,14 @@ fn place(found: &Found) -> RecordId {
             epoch: missing.epoch,
             sequence: missing.first,
         },
+    }
+}
+
+/// What of it stands before the end.
+fn clipped(found: Found, until: Option<RecordId>) -> Found {
+    match (found, until) {
+        (Found::Missing(missing), Some(until)) => Found::Missing(missing.before(until)),
+        (found, _) => found,
     }
 }
 

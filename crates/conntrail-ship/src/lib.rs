@@ -14,7 +14,7 @@ mod lag;
 mod metrics;
 mod own;
 pub mod plan;
-mod power;
+pub mod power;
 pub mod relay;
 pub mod run;
 pub mod secrets;

@@ -5,7 +5,7 @@
 use clap::{Args, Parser, Subcommand};
 use conntrail_ship::configuration::Place;
 use conntrail_ship::run::{self, Options};
-use conntrail_ship::{fleet, plan, relay};
+use conntrail_ship::{fleet, plan, power, relay};
 use host::paths;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,6 +56,9 @@ struct Places {
     recorder_config: Option<PathBuf>,
     #[arg(long, help = paths::state_dir_help())]
     state_dir: Option<PathBuf>,
+    /// Folder of what powers the machine, for tests.
+    #[arg(long, hide = true, default_value = power::SUPPLIES)]
+    power_supplies: PathBuf,
 }
 
 impl Places {
@@ -65,6 +68,7 @@ impl Places {
         Options {
             place: place.unwrap_or(Place::Settings { recorder }),
             state_dir: self.state_dir.unwrap_or_else(paths::default_state_dir),
+            power_supplies: self.power_supplies,
             once,
             timeout_s,
         }

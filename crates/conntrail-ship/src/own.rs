@@ -26,12 +26,16 @@ impl OwnTrail {
         Ok(own)
     }
 
-    /// Makes notices durable.
+    /// Makes notices durable, and those that could not be made durable before.
+    ///
+    /// # Errors
+    /// When the disk refuses. They are kept all the same: nobody need offer them again, only call
+    /// this again.
     pub(crate) fn declare(&self, kinds: Vec<NoticeKind>) -> Result<(), TrailError> {
-        if kinds.is_empty() {
+        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kinds.is_empty() && writer.pending_bytes() == 0 {
             return Ok(());
         }
-        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for kind in kinds {
             append(&mut writer, kind);
         }

@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-/// Whether it does; `None` where that cannot be told, as on systems other than Linux.
-pub(crate) fn is_on_battery() -> Option<bool> {
-    on_battery(Path::new("/sys/class/power_supply"))
-}
+/// Where Linux says what powers the machine.
+pub const SUPPLIES: &str = "/sys/class/power_supply";
 
+/// Whether it does, by the supplies in `folder`; `None` where that cannot be told, as on systems
+/// other than Linux.
+///
 /// Mains say whether they are there; where there are none, a battery says whether it is drawn upon.
-fn on_battery(folder: &Path) -> Option<bool> {
+pub(crate) fn is_on_battery(folder: &Path) -> Option<bool> {
     let (mut mains, mut batteries) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).ok()?.flatten() {
         let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
@@ -39,19 +40,19 @@ mod tests {
             fs::create_dir_all(&supply).unwrap();
             fs::write(supply.join(name), text).unwrap();
         };
-        assert_eq!(on_battery(folder.path()), None);
+        assert_eq!(is_on_battery(folder.path()), None);
         put("AC", "type", "Mains\n");
         put("AC", "online", "1\n");
-        assert_eq!(on_battery(folder.path()), Some(false));
+        assert_eq!(is_on_battery(folder.path()), Some(false));
         put("mouse", "type", "Battery\n");
         put("mouse", "scope", "Device\n");
         put("mouse", "status", "Discharging\n");
         put("AC", "online", "0\n");
-        assert_eq!(on_battery(folder.path()), Some(false));
+        assert_eq!(is_on_battery(folder.path()), Some(false));
         put("BAT0", "type", "Battery\n");
         put("BAT0", "status", "Discharging\n");
-        assert_eq!(on_battery(folder.path()), Some(true));
+        assert_eq!(is_on_battery(folder.path()), Some(true));
         put("AC", "online", "1\n");
-        assert_eq!(on_battery(folder.path()), Some(false));
+        assert_eq!(is_on_battery(folder.path()), Some(false));
     }
 }

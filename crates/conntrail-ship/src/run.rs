@@ -1,6 +1,7 @@
 //! Runs all destinations.
 
 use crate::configuration::{Found, Place};
+use crate::desk::newest_device;
 use crate::metrics;
 use crate::own::{self, OwnTrail};
 use crate::state::replace;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use trail::{RawItem, TrailReader, segments_dir};
+use trail::{TrailError, segments_dir};
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Options {
     pub once: bool,
     /// Where `once` is set: give up after so many seconds.
     pub timeout_s: u64,
+    /// Folder of what powers the machine: [`crate::power::SUPPLIES`].
+    pub power_supplies: PathBuf,
 }
 
 /// What is configured, if anything, or why nobody can say.
@@ -60,6 +63,8 @@ const TICK_RUN: Duration = Duration::from_millis(250);
 const LOOK_EVERY_NS: u64 = 2_000_000_000;
 const STATUS_EVERY_NS: u64 = 2_000_000_000;
 const LEDGER_INTERVAL_S: u64 = 600;
+/// So long the destinations have to end: a few seconds to hear answers, and to save what they know.
+const END_NS: u64 = 6_000_000_000;
 /// All destinations have read everything in so many looks, one after the other: what one of them
 /// declared is there for the others by then.
 const QUIET_LOOKS: u32 = 8;
@@ -73,9 +78,6 @@ const QUIET_LOOKS: u32 = 8;
 /// When the configuration is wrong at the start, another shipper runs, or the shipper's folder
 /// cannot be written.
 pub fn run(options: Options) -> anyhow::Result<bool> {
-    let Some((found, config)) = configured(&options)? else {
-        return Ok(true);
-    };
     let (stop, reload) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicBool::new(false)),
@@ -84,6 +86,9 @@ pub fn run(options: Options) -> anyhow::Result<bool> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     signal_hook::flag::register(SIGHUP, Arc::clone(&reload))?;
+    let Some((found, config)) = configured(&options)? else {
+        return Ok(true);
+    };
     let Some(device) = wait_for_device(&options, &stop)? else {
         return Ok(options.once && !stop.load(Ordering::Relaxed));
     };
@@ -122,17 +127,13 @@ fn configured(options: &Options) -> anyhow::Result<Option<(Found, Config)>> {
     Ok(None)
 }
 
-/// The machine, from the first record of the recorder's trail: without one nothing is to be sent.
+/// The machine, from the newest record of the recorder's trail: without one nothing is to be sent.
 fn wait_for_device(options: &Options, stop: &AtomicBool) -> anyhow::Result<Option<Arc<Device>>> {
     let mut said = false;
     while !stop.load(Ordering::Relaxed) {
-        let mut reader = TrailReader::open(&segments_dir(&options.state_dir))?;
-        while let Some(item) = reader.next_raw()? {
-            if let RawItem::Record { device, .. } = item
-                && **device != Device::default()
-            {
-                return Ok(Some(Arc::clone(device)));
-            }
+        let device = newest_device(&segments_dir(&options.state_dir))?;
+        if device.is_some() {
+            return Ok(device);
         }
         if options.once {
             return Ok(None);
@@ -167,7 +168,8 @@ impl Shipper {
                 status_at = now.plus_ns(STATUS_EVERY_NS);
                 self.write_status();
             }
-            let is_done = |it: &Running| it.shared.done.load(Ordering::Relaxed);
+            self.adjust();
+            let is_done = |it: &Running| it.shared.done.load(Ordering::Relaxed) && !it.is_ending();
             quiet = if self.running.values().all(is_done) {
                 quiet + 1
             } else {
@@ -179,9 +181,7 @@ impl Shipper {
                 break;
             }
         }
-        let names: Vec<String> = self.running.keys().cloned().collect();
-        names.iter().for_each(|name| self.signal_end(name));
-        names.iter().for_each(|name| self.end(name));
+        self.end();
         self.tell(clock::mono(), true);
         self.write_status();
         self.own.end()?;
@@ -209,7 +209,6 @@ impl Shipper {
         match config {
             Ok(config) => {
                 self.config = config;
-                self.adjust();
                 eprintln!("conntrail-ship: the configuration was read again");
             }
             Err(error) => {
@@ -218,23 +217,28 @@ impl Shipper {
         }
     }
 
-    /// Ends what is not wanted any more, or not so, and begins what is not there.
+    /// Ends what is not wanted any more, or not so, and begins what is not there. What ends may
+    /// take its time, and nobody waits for it but what is to come in its place.
     fn adjust(&mut self) {
-        let wanted = self.config.destination.clone();
-        let stays = |it: (&String, &Running)| wanted.get(it.0) == Some(&it.1.destination);
-        let running = self.running.iter().filter(|it| !stays(*it));
-        let gone: Vec<String> = running.map(|it| it.0.clone()).collect();
-        gone.iter().for_each(|name| self.signal_end(name));
-        for name in gone {
-            self.end(&name);
-            self.running.remove(&name);
-        }
-        for (name, destination) in wanted {
-            if !self.running.contains_key(&name) {
-                let running = self.begin(&name, destination);
-                self.running.insert(name, running);
+        let wanted = &self.config.destination;
+        for (name, running) in &self.running {
+            if wanted.get(name) != Some(&running.destination) {
+                running.shared.stop.store(true, Ordering::Relaxed);
             }
         }
+        let has_ended = |it: &Running| it.is_ending() && it.thread.is_finished();
+        for (name, ended) in self.running.extract_if(.., |_, it| has_ended(it)) {
+            let last = report(&ended.shared).map(|it| it.notice());
+            let told = self.own.declare(last.into_iter().collect());
+            complain(told);
+            ended.join(&name);
+        }
+        let is_missing = |it: &(&String, &Destination)| !self.running.contains_key(it.0);
+        let missing = self.config.destination.iter().filter(is_missing);
+        let begun: Vec<(String, Running)> = missing
+            .map(|(name, destination)| (name.clone(), self.begin(name, destination.clone())))
+            .collect();
+        self.running.extend(begun);
     }
 
     fn begin(&self, name: &str, destination: Destination) -> Running {
@@ -250,6 +254,7 @@ impl Shipper {
             endpoint: self.device.endpoint,
             own: Arc::clone(&self.own),
             shared: Arc::clone(&shared),
+            power_supplies: self.options.power_supplies.clone(),
             once: self.options.once,
         };
         let thread = thread::Builder::new()
@@ -264,22 +269,23 @@ impl Shipper {
         }
     }
 
-    fn signal_end(&self, name: &str) {
-        if let Some(running) = self.running.get(name) {
+    /// Ends all of them, within bounded time: who reads standard output may not do so, and then
+    /// nothing ends the thread that writes there but the end of the program.
+    fn end(&self) {
+        for running in self.running.values() {
             running.shared.stop.store(true, Ordering::Relaxed);
         }
-    }
-
-    fn end(&mut self, name: &str) {
-        let Some(running) = self.running.get_mut(name) else {
-            return;
-        };
-        let nothing = thread::spawn(|| {});
-        if std::mem::replace(&mut running.thread, nothing)
-            .join()
-            .is_err()
-        {
-            eprintln!("conntrail-ship: the thread of {name} broke; its state is the last saved");
+        let end = clock::mono().plus_ns(END_NS);
+        let is_over = || self.running.values().all(|it| it.thread.is_finished());
+        while !is_over() && clock::mono() < end {
+            thread::sleep(TICK);
+        }
+        let late = self.running.iter().filter(|it| !it.1.thread.is_finished());
+        for (name, _) in late {
+            eprintln!(
+                "conntrail-ship: {name} does not end, and is left; what is under way is sent again \
+                 at the next start"
+            );
         }
     }
 
@@ -301,8 +307,8 @@ impl Shipper {
                 notices.push(report.notice());
             }
         }
-        if let Err(error) = self.own.declare(notices) {
-            eprintln!("conntrail-ship: its own trail cannot be written: {error}");
+        if !notices.is_empty() {
+            complain(self.own.declare(notices));
         }
     }
 
@@ -322,6 +328,24 @@ impl Shipper {
             eprintln!("conntrail-ship: {}: {error}", path.display());
         }
         put(&self.status, status);
+    }
+}
+
+impl Running {
+    fn is_ending(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
+    }
+
+    fn join(self, name: &str) {
+        if self.thread.join().is_err() {
+            eprintln!("conntrail-ship: the thread of {name} broke; its state is the last saved");
+        }
+    }
+}
+
+fn complain(told: Result<(), TrailError>) {
+    if let Err(error) = told {
+        eprintln!("conntrail-ship: its own trail cannot be written: {error}");
     }
 }
 

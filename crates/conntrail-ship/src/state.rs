@@ -1,6 +1,8 @@
 //! What a destination's courier must know after a crash, in a file.
 
-use ship::courier::Saved;
+use crate::bounded;
+use anyhow::Context;
+use ship::courier::{Saved, SavedError};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ pub(crate) struct StateFile {
 }
 
 /// A state is a few hundred numbers.
-const BYTES_MAX: u64 = 4 << 20;
+const BYTES_MAX: usize = 4 << 20;
 
 impl StateFile {
     pub(crate) fn new(folder: &Path, destination: &str) -> StateFile {
@@ -21,31 +23,56 @@ impl StateFile {
         }
     }
 
-    /// What was saved last; `None` where nothing was, or where it is damaged, which it says.
-    pub(crate) fn load(&self) -> io::Result<(Option<Saved>, Option<String>)> {
-        match fs::metadata(&self.path) {
-            Ok(metadata) if metadata.len() > BYTES_MAX => {
-                return Ok((None, Some(self.trouble("it is too long"))));
-            }
-            Ok(_) => {}
+    /// What was saved last; `None` where nothing was, or where it is no state, which it says.
+    ///
+    /// # Errors
+    /// When nobody can say what was saved, with what to do. To begin anew then would send
+    /// everything again because of a permission.
+    pub(crate) fn load(&self) -> anyhow::Result<(Option<Saved>, Option<String>)> {
+        let bytes = match bounded::read(&self.path, BYTES_MAX) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok((None, None)),
-            Err(error) => return Err(error),
-        }
-        let bytes = fs::read(&self.path)?;
-        let text = String::from_utf8_lossy(&bytes);
-        match Saved::parse(&text) {
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                return Ok((None, Some(self.trouble(SavedError::Damaged))));
+            }
+            Err(error) => {
+                let path = self.path.display();
+                return Err(error).with_context(|| {
+                    format!(
+                        "{path} cannot be read, and nothing is sent until it can: let the user \
+                         that conntrail-ship runs as read it, or remove it, and everything is sent \
+                         again from the oldest record on"
+                    )
+                });
+            }
+        };
+        match Saved::parse(&String::from_utf8_lossy(&bytes)) {
             Ok(saved) => Ok((Some(saved), None)),
-            Err(error) => Ok((None, Some(self.trouble(&error.to_string())))),
+            Err(error) => Ok((None, Some(self.trouble(error)))),
         }
     }
 
     /// Puts it in the place of the one before, durably, and as a whole or not at all.
-    pub(crate) fn save(&self, saved: &Saved) -> io::Result<()> {
-        replace(&self.path, saved.to_text().as_bytes(), true)
+    ///
+    /// # Errors
+    /// When the disk refuses, with what to do.
+    pub(crate) fn save(&self, saved: &Saved) -> anyhow::Result<()> {
+        let replaced = replace(&self.path, saved.to_text().as_bytes(), true);
+        replaced.with_context(|| {
+            let path = self.path.display();
+            format!(
+                "{path} cannot be written, and nothing new is sent until it can: make room on its \
+                 disk, or let the user that conntrail-ship runs as write in its folder"
+            )
+        })
     }
 
-    fn trouble(&self, what: &str) -> String {
-        format!("{}: {what}", self.path.display())
+    fn trouble(&self, error: SavedError) -> String {
+        format!(
+            "{}: {error}; everything is sent again from the oldest record on, under the same \
+             record ids",
+            self.path.display()
+        )
     }
 }
 

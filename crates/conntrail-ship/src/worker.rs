@@ -1,6 +1,6 @@
 //! The thread of one destination.
 
-use crate::desk::{Desk, Parcels, Read, trail_dir};
+use crate::desk::{Desk, Parcels, Read, oldest_device, trail_dir};
 use crate::lag::Lag;
 use crate::own::{self, OwnTrail};
 use crate::power;
@@ -13,11 +13,11 @@ use anyhow::Context;
 use host::clock;
 use record::{
     Delivery, DeliveryGuarantee, DeliveryLeftOut, DeliveryState, EndpointId, Mono, NoticeKind,
-    RecordId, Stamp,
+    RecordId, Stamp, UndeliveredCause,
 };
 use ship::config::{Destination, Kind, OnBattery};
-use ship::courier::{Courier, PlanId, Saved, Settings, Want};
-use ship::{Answer, Guarantee};
+use ship::courier::{Courier, PlanId, Saved, Settings, Stretch, Want};
+use ship::{Answer, FoundMissing, Guarantee};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,8 @@ pub(crate) struct Task {
     pub(crate) endpoint: EndpointId,
     pub(crate) own: Arc<OwnTrail>,
     pub(crate) shared: Arc<Shared>,
+    /// Folder of what powers the machine.
+    pub(crate) power_supplies: PathBuf,
     /// It is to end when all is delivered, so each look matters.
     pub(crate) once: bool,
 }
@@ -71,7 +73,7 @@ const TEND_EVERY_NS: u64 = 5_000_000_000;
 /// How long answers are waited for at the end.
 const END_PATIENCE: Duration = Duration::from_secs(3);
 /// After trouble with a disk of our own.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
+pub(crate) const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
 
 struct Worker {
     task: Task,
@@ -79,9 +81,13 @@ struct Worker {
     desk: Desk,
     sink: Rc<AnySink>,
     state: StateFile,
+    /// What was saved was damaged: what is gone may have been delivered.
+    has_forgotten: bool,
     parcels: Parcels,
     under_way: JoinSet<(PlanId, Answer)>,
     saved_version: Option<u64>,
+    /// Why what must be durable is not, and when that is tried again.
+    trouble: Option<(String, Mono)>,
     sources: Vec<Source>,
     tend_at: Mono,
     look_at: Mono,
@@ -121,6 +127,7 @@ impl Task {
             endpoint: self.endpoint,
             own: Arc::clone(&self.own),
             shared: Arc::clone(&self.shared),
+            power_supplies: self.power_supplies.clone(),
             once: self.once,
         }
     }
@@ -129,7 +136,10 @@ impl Task {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        LocalSet::new().block_on(&runtime, async { Worker::new(self)?.drive().await })
+        let ended = LocalSet::new().block_on(&runtime, async { Worker::new(self)?.drive().await });
+        // A name that is still being looked up would be waited for, as long as the system likes.
+        runtime.shutdown_background();
+        ended
     }
 }
 
@@ -137,12 +147,8 @@ impl Worker {
     fn new(task: Task) -> anyhow::Result<Worker> {
         let folder = task.state_dir.join(own::NAME);
         let state = StateFile::new(&folder, &task.name);
-        let (saved, trouble) = state.load().context("the state cannot be read")?;
-        if let Some(trouble) = trouble {
-            eprintln!("conntrail-ship: {}: {trouble}", task.name);
-        }
-        let saved = saved.filter(|it| it.endpoint == task.endpoint);
-        let saved = saved.unwrap_or(Saved::empty(task.endpoint));
+        let (saved, trouble) = state.load()?;
+        let (saved, other) = of_this_machine(saved, &task)?;
         let sink = AnySink::new(&task.name, &task.destination, task.endpoint)?;
         let settings = settings(&task, sink.guarantee());
         let seed = u64::from_le_bytes(host::private::random_bytes()?);
@@ -152,14 +158,16 @@ impl Worker {
             &task.state_dir,
             task.endpoint,
         )?;
-        Ok(Worker {
+        let mut worker = Worker {
             courier: Courier::new(settings, saved, seed),
             desk,
             sink: Rc::new(sink),
             state,
+            has_forgotten: trouble.is_some(),
             parcels: Parcels::new(),
             under_way: JoinSet::new(),
             saved_version: None,
+            trouble: None,
             sources: Vec::new(),
             tend_at: Mono(0),
             look_at: Mono(0),
@@ -171,7 +179,9 @@ impl Worker {
             warnings: Warnings::default(),
             lag: Lag::default(),
             task,
-        })
+        };
+        worker.say(trouble.into_iter().chain(other).collect(), clock::mono());
+        Ok(worker)
     }
 
     async fn drive(mut self) -> anyhow::Result<()> {
@@ -180,8 +190,9 @@ impl Worker {
             self.tend(now).await;
             self.look(now)?;
             let progressed = self.read(now)?;
-            self.commit()?;
-            self.send(now);
+            if self.try_commit(now) {
+                self.send(now);
+            }
             self.report(now);
             let pause = if progressed {
                 Duration::ZERO
@@ -208,7 +219,7 @@ impl Worker {
         self.warn(now);
         let holds = self.task.destination.on_battery == Some(OnBattery::Hold);
         self.courier
-            .pause(holds && power::is_on_battery() == Some(true));
+            .pause(holds && power::is_on_battery(&self.task.power_supplies) == Some(true));
         self.sources = vec![Source::Recorder];
         let sides = side_trails(&self.task.state_dir).trails.into_iter();
         self.sources.extend(sides.map(|it| Source::Side(it.name)));
@@ -223,6 +234,11 @@ impl Worker {
             let text = "file.total_bytes_max: the oldest files were deleted to make room";
             warnings.push(text.to_owned());
         }
+        self.say(warnings, now);
+    }
+
+    /// Logs what is new of this, and shows it.
+    fn say(&mut self, warnings: Vec<String>, now: Mono) {
         for warning in self.warnings.hear(warnings, now) {
             eprintln!("conntrail-ship: {}: {warning}", self.task.name);
         }
@@ -233,8 +249,11 @@ impl Worker {
             return Ok(());
         }
         let mut found = self.task.once;
-        for source in &self.sources {
+        for source in &self.sources.clone() {
             if let Some(newest) = trail::newest(&trail_dir(&self.task.state_dir, source))? {
+                if self.courier.is_beyond(source, newest) {
+                    self.start_over(source, self.courier.endpoint(), now);
+                }
                 found |= self.newest.insert(source.clone(), newest) != Some(newest);
                 self.courier.head(source, newest);
             }
@@ -250,7 +269,8 @@ impl Worker {
     /// How long there is nothing to do unless an answer comes: until it is looked again, a batch
     /// is old enough, or what failed may be tried again.
     fn pause(&self, now: Mono) -> Duration {
-        let moments = [self.desk.due(), self.courier.poll_timeout()];
+        let trouble = self.trouble.as_ref().map(|it| it.1);
+        let moments = [self.desk.due(), self.courier.poll_timeout(), trouble];
         let later = moments.into_iter().flatten().filter(|at| *at > now);
         let until = later.fold(self.look_at, Mono::min);
         // What is due already waits for an answer; the clock is no finer than a few milliseconds.
@@ -279,10 +299,10 @@ impl Worker {
                             let id = self.courier.cut(stretch.id, &cut);
                             self.hold(id, &stretch.source, &cut);
                         }
-                        Read::Missing(missing) => self.courier.missing(stretch.id, &missing),
+                        Read::Missing(missing) => self.missing(&stretch, missing),
                         Read::Finished => self.courier.finished(stretch.id),
                         Read::StartOver(endpoint) => {
-                            self.courier.start_over(&stretch.source, endpoint);
+                            self.start_over(&stretch.source, endpoint, now)
                         }
                         Read::Nothing if self.desk.is_waiting(stretch.id) => self.at_end = false,
                         Read::Nothing => {}
@@ -297,10 +317,56 @@ impl Worker {
         Ok(progressed)
     }
 
+    /// Declares what is gone. Where nobody knows any more what was delivered, what was evicted
+    /// before the oldest record may have been.
+    fn missing(&mut self, stretch: &Stretch, missing: FoundMissing) {
+        let is_before_all = stretch.from.epoch == 0;
+        let missing = match self.has_forgotten && is_before_all {
+            true => FoundMissing {
+                cause: UndeliveredCause::Unknown,
+                reason: "the trail no longer has them, and what was delivered is not known any \
+                         more"
+                    .to_owned(),
+                ..missing
+            },
+            false => missing,
+        };
+        self.courier.missing(stretch.id, &missing);
+    }
+
+    fn start_over(&mut self, source: &Source, endpoint: EndpointId, now: Mono) {
+        self.courier.start_over(source, endpoint);
+        let dir = trail_dir(&self.task.state_dir, source);
+        let text = format!(
+            "{} was set back, or another machine recorded it; it is sent from its oldest record on",
+            dir.display()
+        );
+        self.say(vec![text], now);
+    }
+
     fn hold(&mut self, id: PlanId, source: &Source, cut: &ship::Cut) {
         let parcel = self.desk.parcel(source, cut);
         let sequences = cut.items.iter().map(|it| it.id.sequence).collect();
         self.parcels.insert(id, (Rc::new(parcel), sequences));
+    }
+
+    /// Whether what is to be sent may be. Where a disk refuses, what is under way goes on, and what
+    /// was declared is not declared again.
+    fn try_commit(&mut self, now: Mono) -> bool {
+        if self.trouble.as_ref().is_some_and(|it| now < it.1) {
+            return false;
+        }
+        let Err(error) = self.commit() else {
+            self.trouble = None;
+            return true;
+        };
+        let text = format!("{error:#}");
+        if self.trouble.as_ref().is_none_or(|it| it.0 != text) {
+            eprintln!("conntrail-ship: {}: {text}", self.task.name);
+        }
+        let again_at = clock::mono().plus_ns(TROUBLE_PAUSE.as_nanos() as u64);
+        self.trouble = Some((text, again_at));
+        false
     }
 
     /// First what is declared, then the state; only what is in it may be sent.
@@ -310,8 +376,7 @@ impl Worker {
         declared.context("the shipper's own trail cannot be written")?;
         let version = self.courier.version();
         if self.saved_version != Some(version) {
-            let saved = self.state.save(&self.courier.saved());
-            saved.context("the state cannot be written")?;
+            self.state.save(&self.courier.saved())?;
             self.saved_version = Some(version);
         }
         Ok(())
@@ -387,7 +452,10 @@ impl Worker {
         let made_at = |source: &Source, id| desk.made_at(source, id).ok().flatten();
         let waiting = self.courier.waiting();
         let lag_ns = self.lag.ns(waiting, clock::stamp(), made_at);
-        let (state, problem) = self.courier.state();
+        let (state, problem) = match &self.trouble {
+            Some((text, _)) => (DeliveryState::Misconfigured, Some(text.as_str())),
+            None => self.courier.state(),
+        };
         let left_out = counts.left_out;
         let report = Report {
             kind: self.task.destination.kind().map_or("", Kind::name),
@@ -421,6 +489,7 @@ impl Worker {
         };
         put(&self.task.shared.report, Some(report));
         let may_read = self.courier.poll_timeout().is_none_or(|at| at <= now);
+        let may_read = may_read && self.trouble.is_none() && state != DeliveryState::Paused;
         let is_done = may_read && self.at_end && self.courier.is_idle();
         self.task.shared.done.store(is_done, Ordering::Relaxed);
     }
@@ -480,6 +549,26 @@ impl Report {
             deleted_files: self.deleted_files,
         }
     }
+}
+
+/// What was saved, if it is of the machine that recorded this trail, the beginning of it at least;
+/// else nothing, which is said.
+fn of_this_machine(saved: Option<Saved>, task: &Task) -> anyhow::Result<(Saved, Option<String>)> {
+    let empty = Saved::empty(task.endpoint);
+    let Some(mut saved) = saved.filter(|it| *it != empty) else {
+        return Ok((empty, None));
+    };
+    let oldest = oldest_device(&trail_dir(&task.state_dir, &Source::Recorder))?;
+    let oldest = oldest.map(|it| it.endpoint);
+    if saved.endpoint != task.endpoint && Some(saved.endpoint) != oldest {
+        let text = format!(
+            "its state is that of another machine, {}; everything is sent from the oldest record on",
+            saved.endpoint
+        );
+        return Ok((empty, Some(text)));
+    }
+    saved.endpoint = task.endpoint;
+    Ok((saved, None))
 }
 
 /// What is refused before it is sent is refused.
