@@ -1,8 +1,11 @@
 //! OTLP over HTTP: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>.
 
+use crate::ends::{Place, write};
+use crate::program::{Collector, Mood, Shipper, configure, status_of};
 use crate::server::{Received, Server, json, reply, reply_with};
 use crate::support::*;
 use conntrail_ship::sinks::Otlp;
+use record::UndeliveredCause;
 use ship::{Answer, Compression, Format, config};
 use std::time::Duration;
 
@@ -227,4 +230,25 @@ fn a_connection_is_used_again() {
     });
     let connections: Vec<usize> = server.received().iter().map(|one| one.connection).collect();
     assert_eq!(connections, [0, 0, 0]);
+}
+
+#[test]
+fn what_a_collector_rejects_of_a_real_trail_is_declared_and_not_sent_again() {
+    let (place, collector) = (Place::new(), Collector::new(Mood::Rejects(2)));
+    configure(&place, &[&collector.destination("choosy", "")]);
+    write(&mut place.writer(), 1, 199);
+    let (code, log) = Shipper::once(&place, &["--timeout-s", "30"]);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(collector.rows().values().all(|it| *it == 1), "sent again");
+    let mut declared = place.declared();
+    declared.sort_by_key(|it| it.first_sequence);
+    assert_eq!(declared.len(), 4, "a batch of 50 each: {declared:?}");
+    for (index, it) in (0..).zip(&declared) {
+        let range = (50 * index + 1, 50 * index + 50);
+        assert_eq!((it.first_sequence, it.last_sequence), range);
+        assert_eq!(it.cause, UndeliveredCause::RefusedSome);
+        assert_eq!((it.records, it.reason.as_str()), (Some(2), "too old"));
+    }
+    let status = status_of(&place, "choosy").unwrap();
+    assert_eq!(status.retries, 0);
 }

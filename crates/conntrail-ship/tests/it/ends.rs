@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use trail::{Item, TrailReader, TrailWriter, WriterOptions, segments_dir};
+use trail::{Item, TrailError, TrailReader, TrailWriter, WriterOptions, segments_dir};
 
 pub(crate) struct Place {
     pub(crate) folder: tempfile::TempDir,
@@ -28,7 +28,7 @@ impl Place {
         self.folder.path().join("state")
     }
 
-    fn lake(&self) -> PathBuf {
+    pub(crate) fn lake(&self) -> PathBuf {
         self.folder.path().join("lake")
     }
 
@@ -45,13 +45,25 @@ impl Place {
     }
 
     pub(crate) fn writer(&self) -> TrailWriter {
+        self.writer_of(EndpointId([9; 16]), 64 << 20)
+    }
+
+    /// The recorder of this machine, with room for so many bytes.
+    pub(crate) fn writer_of(&self, endpoint: EndpointId, quota_bytes: u64) -> TrailWriter {
         let device = Device {
-            endpoint: EndpointId([9; 16]),
+            endpoint,
             ..sample::device()
         };
-        let mut options = WriterOptions::new(device, 64 << 20);
+        let mut options = WriterOptions::new(device, quota_bytes);
         options.segment_bytes = 64 << 10;
-        let mut writer = TrailWriter::open(&self.state(), options, host::clock::stamp()).unwrap();
+        let open = || TrailWriter::open(&self.state(), options.clone(), host::clock::stamp());
+        // A program that another test starts has our files until it is another program.
+        let mut opened = open();
+        while matches!(opened, Err(TrailError::Locked { .. })) {
+            thread::sleep(Duration::from_millis(5));
+            opened = open();
+        }
+        let mut writer = opened.unwrap();
         let previous = writer.previous();
         let kind = NoticeKind::RecorderStarted { previous };
         let at = host::clock::stamp();
@@ -59,7 +71,7 @@ impl Place {
         writer
     }
 
-    fn command(&self, what: &str, config: &Path) -> Command {
+    pub(crate) fn command(&self, what: &str, config: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_conntrail-ship"));
         command.arg(what).arg("--config").arg(config);
         command.arg("--state-dir").arg(self.state());
@@ -67,7 +79,7 @@ impl Place {
         command
     }
 
-    fn once(&self, config: &Path) -> bool {
+    pub(crate) fn once(&self, config: &Path) -> bool {
         let mut command = self.command("once", config);
         let status = command.args(["--timeout-s", "60"]).status().unwrap();
         status.success()
@@ -113,7 +125,7 @@ impl Place {
         texts.map(bytes).sum::<usize>() as u64
     }
 
-    fn ids(&self) -> BTreeSet<RecordId> {
+    pub(crate) fn ids(&self) -> BTreeSet<RecordId> {
         let mut reader = TrailReader::open(&segments_dir(&self.state())).unwrap();
         let mut ids = BTreeSet::new();
         while let Some(item) = reader.next_item().unwrap() {
@@ -124,7 +136,7 @@ impl Place {
         ids
     }
 
-    fn declared(&self) -> Vec<record::Undelivered> {
+    pub(crate) fn declared(&self) -> Vec<record::Undelivered> {
         let own = self.state().join("ship");
         let mut reader = TrailReader::open(&segments_dir(&own)).unwrap();
         let mut declared = Vec::new();
