@@ -14,6 +14,7 @@ mod edges;
 pub(crate) mod facts;
 mod functions;
 mod links;
+mod locks;
 mod names;
 mod purity;
 mod source;
@@ -67,6 +68,10 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         name: "crates_with_an_owner",
         find: edges::owners,
+    },
+    Check {
+        name: "lock_files_agree",
+        find: locks::check,
     },
     Check {
         name: "pure_crates_depend_on_little",
