@@ -159,7 +159,11 @@ impl Desk {
 
     /// When the first record was made that stands at this place of a trail or behind it; `None`
     /// where none does that can be read.
-    pub(crate) fn made_at(&self, source: &Source, from: RecordId) -> anyhow::Result<Option<Wall>> {
+    pub(crate) fn made_at(
+        &mut self,
+        source: &Source,
+        from: RecordId,
+    ) -> anyhow::Result<Option<Wall>> {
         let Ok(mut reader) = self.open(source, from)? else {
             return Ok(None);
         };

@@ -22,7 +22,7 @@ impl Lag {
         &mut self,
         waiting: Option<BTreeMap<Source, RecordId>>,
         now: Stamp,
-        made_at: impl Fn(&Source, RecordId) -> Option<Wall>,
+        mut made_at: impl FnMut(&Source, RecordId) -> Option<Wall>,
     ) -> Option<u64> {
         let waiting = waiting?;
         if waiting.is_empty() {

@@ -446,7 +446,7 @@ impl Worker {
 
     fn report(&mut self, now: Mono) {
         let counts = self.courier.counts();
-        let desk = &self.desk;
+        let desk = &mut self.desk;
         // What cannot be read does not say when it was made; that it cannot is told where it is
         // read to be sent.
         let made_at = |source: &Source, id| desk.made_at(source, id).ok().flatten();
