@@ -562,7 +562,7 @@ fn of_this_machine(saved: Option<Saved>, task: &Task) -> anyhow::Result<(Saved, 
     let oldest = oldest.map(|it| it.endpoint);
     if saved.endpoint != task.endpoint && Some(saved.endpoint) != oldest {
         let text = format!(
-            "its state is that of another machine, {}; everything is sent from the oldest record on",
+            "its state is that of another machine, {}: everything is sent from the oldest record",
             saved.endpoint
         );
         return Ok((empty, Some(text)));
