@@ -8,6 +8,7 @@
 mod bounded;
 pub mod configuration;
 mod desk;
+pub mod endpoint;
 pub mod fleet;
 pub mod http;
 mod lag;

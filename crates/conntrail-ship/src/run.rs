@@ -242,11 +242,7 @@ impl Shipper {
     }
 
     fn begin(&self, name: &str, destination: Destination) -> Running {
-        let shared = Arc::new(Shared {
-            stop: AtomicBool::new(false),
-            done: AtomicBool::new(false),
-            report: Mutex::new(None),
-        });
+        let shared = Arc::<Shared>::default();
         let task = Task {
             name: name.to_owned(),
             destination: destination.clone(),

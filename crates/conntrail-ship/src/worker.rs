@@ -29,6 +29,7 @@ use tokio::task::{JoinSet, LocalSet};
 use trail::{Source, side_trails};
 
 /// What a destination's thread shares with the rest of the program.
+#[derive(Default)]
 pub(crate) struct Shared {
     /// It is to end.
     pub(crate) stop: AtomicBool,
@@ -75,7 +76,8 @@ const END_PATIENCE: Duration = Duration::from_secs(3);
 /// After trouble with a disk of our own.
 pub(crate) const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
 
-struct Worker {
+/// A destination's delivery, on the thread that runs it.
+pub(crate) struct Worker {
     task: Task,
     courier: Courier,
     desk: Desk,
@@ -144,7 +146,8 @@ impl Task {
 }
 
 impl Worker {
-    fn new(task: Task) -> anyhow::Result<Worker> {
+    /// Goes on from what was saved.
+    pub(crate) fn new(task: Task) -> anyhow::Result<Worker> {
         let folder = task.state_dir.join(own::NAME);
         let state = StateFile::new(&folder, &task.name);
         let (saved, trouble) = state.load()?;
@@ -184,7 +187,8 @@ impl Worker {
         Ok(worker)
     }
 
-    async fn drive(mut self) -> anyhow::Result<()> {
+    /// Delivers until it is told to stop.
+    pub(crate) async fn drive(mut self) -> anyhow::Result<()> {
         while !self.task.shared.stop.load(Ordering::Relaxed) {
             let now = clock::mono();
             self.tend(now).await;
