@@ -43,6 +43,14 @@ const ROTEL: Packages = Packages {
     found: &[("CONNTRAIL_ROTEL", Found::Packaged("rotel/rotel-agent"))],
 };
 
+const COLLECTOR: Packages = Packages {
+    name: "collector",
+    found: &[(
+        "CONNTRAIL_OTELCOL",
+        Found::Packaged("otel_collector/bin/otelcol-contrib_linux_amd64"),
+    )],
+};
+
 const S3: Packages = Packages {
     name: "s3",
     found: &[("CONNTRAIL_WEED", Found::Program("weed"))],
@@ -135,6 +143,12 @@ pub(crate) fn fleet(workspace: &Workspace) -> Result<Result<Variables, Missing>>
         Err(missing) => return Ok(Err(missing)),
     }
     Ok(Ok(variables))
+}
+
+/// What the simulation of a fleet needs: JetStream, the store, a receiver of OTLP, and a collector
+/// that reads files.
+pub(crate) fn simulation(workspace: &Workspace) -> Result<Result<Variables, Missing>> {
+    several(workspace, &[&NATS, &CLICKHOUSE, &ROTEL, &COLLECTOR])
 }
 
 /// A syslog server that is not the machine's own: its packages are unpacked and not installed,
@@ -245,7 +259,7 @@ mod tests {
     #[test]
     fn the_packages_of_every_engine_are_pinned() {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines");
-        for engine in [&NATS, &CLICKHOUSE, &ROTEL, &S3, &KAFKA] {
+        for engine in [&NATS, &CLICKHOUSE, &ROTEL, &COLLECTOR, &S3, &KAFKA] {
             let file = sources.join(format!("{}.txt", engine.name));
             let text = fs::read_to_string(&file).unwrap().replace("\\\n", " ");
             let packages: Vec<&str> = text.lines().filter(|it| !it.starts_with('#')).collect();

@@ -2,6 +2,7 @@
 //! doubles of its tests.
 
 mod cost;
+mod fleet;
 mod load;
 mod memory;
 mod ship;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 /// What `cargo xtask bench` can be told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// What to measure; everything unless told.
+    /// What to measure; everything but the fleet unless told.
     names: Vec<Name>,
     /// How many pairs of runs, without and with the recorder, the cost is the median of.
     #[arg(long, default_value_t = 7)]
@@ -30,6 +31,8 @@ pub(crate) struct Options {
     /// Also what SQLite and redb take for the same job as the trail; builds both.
     #[arg(long)]
     compare: bool,
+    #[command(flatten)]
+    fleet: fleet::Options,
 }
 
 /// One measurement.
@@ -47,6 +50,8 @@ enum Name {
     Ship,
     /// What the macOS sensor costs, on the doubles of its tests.
     Verdict,
+    /// A fleet of simulated machines through JetStream into ClickHouse, with everything broken.
+    Fleet,
 }
 
 /// The programs that take part in a measurement, and a place for what they write.
@@ -59,10 +64,12 @@ struct Stage {
 
 /// `cargo xtask bench`.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
-    let names = match options.names.as_slice() {
-        [] => Name::value_variants(),
-        names => names,
-    };
+    let mut names = options.names.clone();
+    if names.is_empty() {
+        let all = Name::value_variants().iter();
+        names = all.copied().filter(|it| *it != Name::Fleet).collect();
+    }
+    let mut ended = ExitCode::SUCCESS;
     for name in names {
         match name {
             Name::Cost => cost::run(&Stage::build(workspace)?, options)?,
@@ -71,9 +78,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
             Name::Totals => totals::run(&Stage::build(workspace)?)?,
             Name::Ship => ship::run(workspace)?,
             Name::Verdict => verdict::run(workspace)?,
+            Name::Fleet => ended = fleet::run(workspace, &options.fleet)?,
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(ended)
 }
 
 impl Stage {

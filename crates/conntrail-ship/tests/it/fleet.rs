@@ -9,4 +9,5 @@ mod made;
 mod queries;
 mod relay;
 mod several;
+mod simulation;
 mod tamper;

@@ -1,0 +1,80 @@
+//! What a run found, for people.
+
+use crate::ground::{Cost, Ground};
+
+/// What a part of the way cost.
+pub(crate) struct Stage {
+    /// In words.
+    pub(crate) name: &'static str,
+    /// What it used.
+    pub(crate) cost: Cost,
+    /// Records that went through it.
+    pub(crate) records: u64,
+}
+
+impl Stage {
+    /// Processor time a record, in microseconds.
+    fn cpu_us(&self) -> f64 {
+        self.cost.cpu_s * 1e6 / self.records.max(1) as f64
+    }
+}
+
+/// Prints a line a stage.
+pub(crate) fn stages(stages: &[Stage]) {
+    println!(
+        "{:<38} {:>12} {:>16} {:>12}",
+        "stage", "us a record", "records/s/core", "peak MB"
+    );
+    for stage in stages {
+        println!(
+            "{:<38} {:>12.2} {:>16.0} {:>12.1}",
+            stage.name,
+            stage.cpu_us(),
+            1e6 / stage.cpu_us().max(1e-9),
+            stage.cost.memory_bytes as f64 / 1e6
+        );
+    }
+}
+
+/// What connections take in the store once all is merged, in bytes a row and rows.
+pub(crate) fn stored(ground: &Ground) -> anyhow::Result<(f64, u64)> {
+    ground
+        .store
+        .run("OPTIMIZE TABLE conntrail.connections FINAL");
+    let [bytes, rows] = crate::books::numbers(
+        ground,
+        "SELECT sum(data_compressed_bytes), sum(rows) \
+         FROM system.parts WHERE active AND database = 'conntrail' AND table = 'connections'",
+    )?;
+    Ok((bytes as f64 / rows.max(1) as f64, rows))
+}
+
+/// Records of an endpoint in a day, for the arithmetic.
+const RECORDS_A_DAY: f64 = 10_000.0;
+/// The busiest hour against the mean of a day.
+const PEAK: f64 = 3.0;
+
+/// What larger fleets need, by these figures: processor time a record of each stage on the fleet's
+/// side, in microseconds, and bytes a record on the wire and in the store.
+pub(crate) fn arithmetic(stages: &[Stage], wire_bytes: f64, stored_bytes: f64) {
+    println!("{RECORDS_A_DAY} records an endpoint and day, {PEAK} times as many at the peak:");
+    for endpoints in [100_000.0, 1_000_000.0] {
+        let mean = endpoints * RECORDS_A_DAY / 86_400.0;
+        let peak = mean * PEAK;
+        println!("{endpoints:>9} endpoints: {mean:.0} records/s, {peak:.0} at the peak");
+        for stage in stages {
+            println!(
+                "  {}: {:.1} cores at the peak",
+                stage.name,
+                peak * stage.cpu_us() / 1e6
+            );
+        }
+        let day = endpoints * RECORDS_A_DAY / 1e9;
+        let (wire, store) = (day * wire_bytes, day * stored_bytes);
+        println!(
+            "  stream: {wire:.0} GB a day, {:.0} on three nodes",
+            3.0 * wire
+        );
+        println!("  store: {store:.0} GB a day and replica");
+    }
+}
