@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long an engine may be silent.
-const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+/// How long an engine may be silent: a store asked about millions of rows thinks for a while.
+const SILENCE_LIMIT: Duration = Duration::from_secs(300);
 
 /// A request to a port of the loopback.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +67,7 @@ pub fn get(port: u16, target: &str) -> io::Result<Response> {
 ///
 /// # Errors
 ///
-/// When nobody listens, the engine is silent for a minute, or what it answers is no HTTP.
+/// When nobody listens, the engine is silent for five minutes, or what it answers is no HTTP.
 pub fn send(port: u16, request: &Request<'_>) -> io::Result<Response> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, SILENCE_LIMIT)?;

@@ -201,40 +201,38 @@ impl Drain {
             let Some(status) = all.destinations.get("lake") else {
                 continue;
             };
-            drain.delivered = [status.records, status.bytes, status.batches];
             let lag = status.lag_records.unwrap_or(u64::MAX);
-            if drain.took_s == 0.0 && lag <= LIVE_LAG {
-                drain.took_s = started.elapsed().as_secs_f64();
-                drain.ended_ms = clock::wall().as_millis();
-            }
-            let [stored] = books::numbers(ground, "SELECT count() FROM conntrail.connections")?;
-            if drain.stored_s == 0.0 && stored >= drain.last {
-                drain.stored_s = started.elapsed().as_secs_f64();
-                stop.store(true, Ordering::Relaxed);
-            }
-            let is_over = drain.took_s > 0.0 && drain.stored_s > 0.0 && lag == 0;
-            quiet = if is_over { quiet + 1 } else { 0 };
+            drain.delivered = [status.records, status.bytes, status.batches];
+            let is_over = drain.look(ground, started.elapsed().as_secs_f64(), lag)?;
+            stop.fetch_or(is_over, Ordering::Relaxed);
+            quiet = if is_over && lag == 0 { quiet + 1 } else { 0 };
         }
         let recorded = recording.join();
         recorded.map_err(|_| anyhow::anyhow!("the recorder broke"))??;
         Ok(drain)
     }
 
+    /// Whether what was left behind is delivered, and in the store.
+    fn look(&mut self, ground: &Ground, passed_s: f64, lag: u64) -> anyhow::Result<bool> {
+        if self.took_s == 0.0 && lag <= LIVE_LAG {
+            self.took_s = passed_s;
+            self.ended_ms = clock::wall().as_millis();
+        }
+        let [stored] = books::numbers(ground, "SELECT count() FROM conntrail.connections")?;
+        if self.stored_s == 0.0 && stored >= self.last {
+            self.stored_s = passed_s;
+        }
+        Ok(self.took_s > 0.0 && self.stored_s > 0.0)
+    }
+
     fn report(&self, ground: &Ground, records: u64) -> anyhow::Result<()> {
         let [delivered, bytes, batches] = self.delivered;
-        let stage = |name, task| Stage {
-            name,
-            cost: ground.cost(task),
+        table::stages(&[Stage {
+            name: "shipper, one process",
+            cost: ground.cost(Task::Shipper),
             records: delivered,
-        };
-        let shipper = stage("shipper, one process", Task::Shipper);
-        let fleet = [
-            stage("JetStream, three nodes", Task::JetStream),
-            stage("relays", Task::Relay),
-            stage("store", Task::Store),
-        ];
-        table::stages(&[shipper]);
-        table::stages(&fleet);
+        }]);
+        table::stages(&table::fleet(ground, delivered));
         let rate = records as f64 / self.took_s;
         println!(
             "{records} records left behind were delivered in {:.1} s: {rate:.0} a second, {:.0} \
@@ -243,11 +241,7 @@ impl Drain {
             rate / LIVE as f64,
             self.stored_s
         );
-        println!(
-            "wire: {:.1} bytes a record, {:.1} records a batch",
-            bytes as f64 / delivered.max(1) as f64,
-            delivered as f64 / batches.max(1) as f64
-        );
+        table::wire(delivered, bytes, batches);
         let (stored_bytes, rows) = table::stored(ground)?;
         println!("store: {stored_bytes:.1} bytes a row, of {rows}");
         for (place, moment) in [("stream", "published"), ("relay", "received")] {

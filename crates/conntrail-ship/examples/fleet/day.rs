@@ -3,7 +3,7 @@
 use crate::Options;
 use crate::books::{self, Books};
 use crate::collector;
-use crate::ground::{self, Cost, Ground, STREAM, Task};
+use crate::ground::{self, Cost, Ground, STREAM};
 use crate::machine::{self, Life, Run, View};
 use crate::table::{self, Stage};
 use crate::world::World;
@@ -37,23 +37,34 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         end: Arc::new(AtomicBool::new(false)),
     };
     println!("engines and trails in {}", std::env::temp_dir().display());
+    let found = live(options, &ground, &run, trails.path())?;
+    let balances = found.truth.balance(&ground)?;
+    drop(ground);
+    if options.collector_records > 0 {
+        collector::run(options)?;
+    }
+    Ok(balances)
+}
+
+/// Lets the machines live, breaks what they deliver to, and waits until all of it is there.
+fn live(options: &Options, ground: &Ground, run: &Run, trails: &Path) -> anyhow::Result<Found> {
     let views: Vec<Arc<View>> = (0..options.endpoints).map(|_| Arc::default()).collect();
     let destination = ground.destination(SETTINGS)?;
     let cpu_before_s = own_cpu_s();
     let lives = views.iter().enumerate().map(|(number, view)| {
-        let state_dir = trails.path().join(number.to_string());
+        let state_dir = trails.join(number.to_string());
         let (destination, view) = (destination.clone(), Arc::clone(view));
-        Life::new(&run, number as u64, state_dir, destination, view)
+        Life::new(run, number as u64, state_dir, destination, view)
     });
     let threads = populate(lives.collect());
-    let drain = break_things(&ground, &run, &views)?;
-    let drained = wait_for_machines(&ground, &run, &views)?;
+    let drain = break_things(ground, run, &views)?;
+    let drained = wait_for_machines(ground, run, &views)?;
     let endpoints = Cost {
         cpu_s: own_cpu_s() - cpu_before_s,
         memory_bytes: ground::peak_bytes(std::process::id()),
     };
-    let truth = trails_as_written(trails.path(), &views)?;
-    truth.wait_for_store(&ground, PATIENCE)?;
+    let truth = trails_as_written(trails, &views)?;
+    truth.wait_for_store(ground, PATIENCE)?;
     run.end.store(true, Ordering::Relaxed);
     for thread in threads {
         let ended = thread.join();
@@ -66,13 +77,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         drain,
         drained,
     };
-    found.report(&ground, &views)?;
-    let balances = found.truth.balance(&ground)?;
-    drop(ground);
-    if options.collector_records > 0 {
-        collector::run(options)?;
-    }
-    Ok(balances)
+    found.report(ground, &views)?;
+    Ok(found)
 }
 
 /// What happens to the fleet's side, each at a part of the day.
@@ -217,64 +223,85 @@ struct Found {
     drained: Duration,
 }
 
-impl Found {
-    fn report(&self, ground: &Ground, views: &[Arc<View>]) -> anyhow::Result<()> {
-        let records = self.truth.records();
+/// What machines have delivered, and how.
+#[derive(Clone, Copy, Debug)]
+struct Shipped {
+    records: u64,
+    batches: u64,
+    bytes: u64,
+    retries: u64,
+    /// Processor time that it took to record, in seconds.
+    recording_s: f64,
+}
+
+impl Shipped {
+    fn of(views: &[Arc<View>]) -> Shipped {
         let mut totals = [0; 5];
         for view in views {
             let more = view.totals();
             totals = std::array::from_fn(|index| totals[index] + more[index]);
         }
-        let [delivered, batches, bytes, retries, writing_ns] = totals;
-        let writing_s = writing_ns as f64 / 1e9;
-        let stage = |name, cost| Stage {
-            name,
-            cost,
+        let [records, batches, bytes, retries, recording_ns] = totals;
+        Shipped {
             records,
-        };
-        let part = |cpu_s| Cost {
-            cpu_s,
-            ..self.endpoints
-        };
-        let there = [
-            stage("endpoints: make up and record", part(writing_s)),
-            stage("endpoints: ship", part(self.endpoints.cpu_s - writing_s)),
-        ];
-        let here = [
-            stage("JetStream, three nodes", ground.cost(Task::JetStream)),
-            stage("relays", ground.cost(Task::Relay)),
-            stage("store", ground.cost(Task::Store)),
-        ];
-        let (stored_bytes, rows) = table::stored(ground)?;
-        println!(
-            "{} endpoints, {records} records, {} epochs of their trails",
-            views.len(),
-            self.truth.epochs()
-        );
-        table::stages(&there);
-        table::stages(&here);
-        let a_machine = self.endpoints.memory_bytes as f64 / views.len() as f64;
-        println!("memory of a simulated endpoint: {:.0} KB", a_machine / 1e3);
-        let wire_bytes = bytes as f64 / delivered.max(1) as f64;
-        println!(
-            "wire: {wire_bytes:.1} bytes a record, {:.1} records a batch, {retries} retries",
-            delivered as f64 / batches.max(1) as f64
-        );
-        println!("store: {stored_bytes:.1} bytes a row, of {rows}");
-        let [live, taken] = [self.drain.delivered, self.drain.stored]
-            .map(|it| it as f64 / self.drain.took_s.max(1e-9));
-        println!(
-            "store after its outage: {taken:.0} records/s beside {live:.0} that came, {:.1} times, \
-             for {:.1} s",
-            taken / live.max(1e-9),
-            self.drain.took_s
-        );
-        println!(
-            "machines had delivered all {:.1} s after the day",
-            self.drained.as_secs_f64()
-        );
-        table::arithmetic(&here, wire_bytes, stored_bytes);
+            batches,
+            bytes,
+            retries,
+            recording_s: recording_ns as f64 / 1e9,
+        }
+    }
+}
+
+impl Found {
+    fn report(&self, ground: &Ground, views: &[Arc<View>]) -> anyhow::Result<()> {
+        let records = self.truth.records();
+        let epochs = self.truth.epochs();
+        let machines = views.len();
+        let shipped = Shipped::of(views);
+        let fleet = table::fleet(ground, records);
+        let (stored, rows) = table::stored(ground)?;
+        println!("{machines} endpoints, {records} records, {epochs} epochs of their trails");
+        table::stages(&self.endpoints(shipped.recording_s));
+        table::stages(&fleet);
+        let a_machine = self.endpoints.memory_bytes / machines.max(1) as u64;
+        println!("memory of a simulated endpoint: {} KB", a_machine / 1_000);
+        let wire = table::wire(shipped.records, shipped.bytes, shipped.batches);
+        println!("batches that were sent again: {}", shipped.retries);
+        println!("store: {stored:.1} bytes a row, of {rows}");
+        self.drain.report();
+        let drained_s = self.drained.as_secs_f64();
+        println!("machines had delivered all {drained_s:.1} s after the day");
+        table::arithmetic(&fleet, wire, stored);
         Ok(())
+    }
+
+    fn endpoints(&self, recording_s: f64) -> [Stage; 2] {
+        let stage = |name, cpu_s| Stage {
+            name,
+            cost: Cost {
+                cpu_s,
+                ..self.endpoints
+            },
+            records: self.truth.records(),
+        };
+        let shipping_s = self.endpoints.cpu_s - recording_s;
+        [
+            stage("endpoints: make up and record", recording_s),
+            stage("endpoints: ship", shipping_s),
+        ]
+    }
+}
+
+impl Drain {
+    fn report(&self) {
+        let rate = |records: u64| records as f64 / self.took_s.max(1e-9);
+        let (taken, came) = (rate(self.stored), rate(self.delivered));
+        println!(
+            "store after its outage: {taken:.0} records/s beside {came:.0} that came, {:.1} times \
+             as many, for {:.1} s",
+            taken / came.max(1e-9),
+            self.took_s
+        );
     }
 }
 

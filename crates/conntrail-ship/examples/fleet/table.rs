@@ -1,6 +1,6 @@
 //! What a run found, for people.
 
-use crate::ground::{Cost, Ground};
+use crate::ground::{Cost, Ground, Task};
 
 /// What a part of the way cost.
 pub(crate) struct Stage {
@@ -36,6 +36,40 @@ pub(crate) fn stages(stages: &[Stage]) {
     }
 }
 
+/// The stages of the fleet's side.
+pub(crate) fn fleet(ground: &Ground, records: u64) -> [Stage; 3] {
+    let stage = |name, task| Stage {
+        name,
+        cost: ground.cost(task),
+        records,
+    };
+    [
+        stage("JetStream, three nodes", Task::JetStream),
+        stage("relays", Task::Relay),
+        stage("store", Task::Store),
+    ]
+}
+
+/// What batches are on their way to the stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wire {
+    bytes_a_record: f64,
+    records_a_batch: f64,
+}
+
+/// Prints and returns it.
+pub(crate) fn wire(records: u64, bytes: u64, batches: u64) -> Wire {
+    let wire = Wire {
+        bytes_a_record: bytes as f64 / records.max(1) as f64,
+        records_a_batch: records as f64 / batches.max(1) as f64,
+    };
+    println!(
+        "wire: {:.1} bytes a record, {:.1} records a batch",
+        wire.bytes_a_record, wire.records_a_batch
+    );
+    wire
+}
+
 /// What connections take in the store once all is merged, in bytes a row and rows.
 pub(crate) fn stored(ground: &Ground) -> anyhow::Result<(f64, u64)> {
     ground
@@ -54,27 +88,26 @@ const RECORDS_A_DAY: f64 = 10_000.0;
 /// The busiest hour against the mean of a day.
 const PEAK: f64 = 3.0;
 
-/// What larger fleets need, by these figures: processor time a record of each stage on the fleet's
-/// side, in microseconds, and bytes a record on the wire and in the store.
-pub(crate) fn arithmetic(stages: &[Stage], wire_bytes: f64, stored_bytes: f64) {
+/// What larger fleets need, by these figures: of the stages on the fleet's side, of batches, and of
+/// bytes a row in the store.
+pub(crate) fn arithmetic(stages: &[Stage], wire: Wire, stored_bytes: f64) {
     println!("{RECORDS_A_DAY} records an endpoint and day, {PEAK} times as many at the peak:");
     for endpoints in [100_000.0, 1_000_000.0] {
         let mean = endpoints * RECORDS_A_DAY / 86_400.0;
         let peak = mean * PEAK;
-        println!("{endpoints:>9} endpoints: {mean:.0} records/s, {peak:.0} at the peak");
-        for stage in stages {
-            println!(
-                "  {}: {:.1} cores at the peak",
-                stage.name,
-                peak * stage.cpu_us() / 1e6
-            );
-        }
-        let day = endpoints * RECORDS_A_DAY / 1e9;
-        let (wire, store) = (day * wire_bytes, day * stored_bytes);
+        let batches = peak / wire.records_a_batch;
         println!(
-            "  stream: {wire:.0} GB a day, {:.0} on three nodes",
-            3.0 * wire
+            "{endpoints:>9} endpoints: {mean:.0} records/s, {peak:.0} in {batches:.0} batches at \
+             the peak"
         );
-        println!("  store: {store:.0} GB a day and replica");
+        for stage in stages {
+            let cores = peak * stage.cpu_us() / 1e6;
+            println!("  {}: {cores:.1} cores at the peak", stage.name);
+        }
+        let day_gb = endpoints * RECORDS_A_DAY / 1e9;
+        let stream_gb = day_gb * wire.bytes_a_record;
+        let three_gb = 3.0 * stream_gb;
+        println!("  stream: {stream_gb:.0} GB a day, {three_gb:.0} on three nodes");
+        println!("  store: {:.0} GB a day and replica", day_gb * stored_bytes);
     }
 }
