@@ -189,7 +189,8 @@ impl Machine {
 
     fn process(&mut self, executable: usize, at: Stamp) -> Arc<Process> {
         // A tool on the command line is another process each time.
-        let is_short = matches!(executable, 7..=10) || executable % 5 == 0 && executable >= 40;
+        let is_short =
+            matches!(executable, 7..=10) || executable.is_multiple_of(5) && executable >= 40;
         if !is_short && let Some(process) = self.processes.get(&executable) {
             return Arc::clone(process);
         }
@@ -288,13 +289,15 @@ fn place(address: IpAddr, port: u16) -> Endpoint {
 }
 
 fn traffic(random: &mut Random, is_lookup: bool, outcome: Outcome) -> Traffic {
-    let (bytes_out, bytes_in) = match outcome {
-        Outcome::Refused => (0, 0),
-        _ if is_lookup => (38 + random.below(52), 60 + random.below(260)),
-        _ => (
+    let (bytes_out, bytes_in) = if outcome == Outcome::Refused {
+        (0, 0)
+    } else if is_lookup {
+        (38 + random.below(52), 60 + random.below(260))
+    } else {
+        (
             lognormal(random, 7.2, 1.3).max(60.0) as u64,
             lognormal(random, 8.4, 1.9).max(52.0) as u64,
-        ),
+        )
     };
     Traffic {
         bytes_out: Some(bytes_out),
