@@ -2,7 +2,7 @@
 
 use crate::Options;
 use crate::books::{self, Books};
-use crate::ground::{Ground, Task};
+use crate::ground::{Ground, Task, mortal};
 use crate::machine::flush;
 use crate::table::{self, Stage};
 use crate::world::{Machine, World};
@@ -12,7 +12,7 @@ use host::clock;
 use record::{Mono, Notice, NoticeKind, Record, Stamp, Wall};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -27,7 +27,7 @@ const LIVE_LAG: u64 = 10 * LIVE;
 const LIMIT: Duration = Duration::from_secs(3_600);
 /// How long nothing may move at the end before it is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_secs(1);
 /// A frame of the trail as it is once it was rewritten densely.
 const FRAME_RECORDS: u64 = 2_000;
 const NANOSECONDS: u64 = 1_000_000_000;
@@ -134,7 +134,7 @@ impl Shipper {
     fn start(ground: &Ground, program: &Path, folder: &Path) -> anyhow::Result<Shipper> {
         let config = folder.join("ship.toml");
         fs::write(&config, ground.shipper_settings(""))?;
-        let child = Command::new(program)
+        let child = mortal(program)
             .args(["run", "--config"])
             .arg(&config)
             .arg("--state-dir")
@@ -192,7 +192,7 @@ impl Drain {
             delivered: [0; 3],
         };
         let mut quiet = 0;
-        while quiet < 16 {
+        while quiet < 5 {
             thread::sleep(POLL);
             anyhow::ensure!(started.elapsed() < LIMIT, "it takes longer than {LIMIT:?}");
             ground.look();

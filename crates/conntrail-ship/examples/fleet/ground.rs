@@ -129,7 +129,7 @@ impl Ground {
     /// Starts a relay, `0` or `1`.
     pub(crate) fn start_relay(&self, number: usize) -> anyhow::Result<()> {
         let log = File::create(self.folder.path().join(format!("relay-{number}.log")))?;
-        let child = Command::new(&self.program)
+        let child = mortal(&self.program)
             .args(["relay", "--config"])
             .arg(self.folder.path().join("relay.toml"))
             .stdin(Stdio::null())
@@ -196,6 +196,13 @@ impl Drop for Ground {
             let _ = self.kill_relay(number);
         }
     }
+}
+
+/// A command that ends with this process, whatever ends that.
+pub(crate) fn mortal(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// What Linux on this processor counts in.
