@@ -109,3 +109,14 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Macos(options) => macos::run(&workspace, &options),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_can_be_called() {
+        Arguments::command().debug_assert();
+    }
+}

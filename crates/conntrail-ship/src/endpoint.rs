@@ -65,6 +65,8 @@ impl Endpoint {
             own: Arc::clone(&own),
             shared: handle.0,
             once: false,
+            // A machine that is made up has no supplies; the setting is off besides.
+            power_supplies: PathBuf::new(),
         };
         Worker::new(task)?.drive().await?;
         Ok(own.end()?)

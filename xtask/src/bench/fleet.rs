@@ -8,8 +8,10 @@ use std::env;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+// The group would else have the name of the one that it is flattened into.
 /// What is simulated.
 #[derive(clap::Args)]
+#[group(id = "fleet")]
 pub(super) struct Options {
     /// How many machines the fleet has.
     #[arg(long, default_value_t = 2_000)]
