@@ -51,11 +51,11 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         "--release",
         "--package=conntrail-ship",
         "--bin=conntrail-ship",
-        "--example=fleet",
+        "--example=fleet_simulation",
     ]);
     process::run(&mut build)?;
     let binaries = workspace.target.join("release");
-    let mut fleet = Command::new(binaries.join("examples/fleet"));
+    let mut fleet = Command::new(binaries.join("examples/fleet_simulation"));
     fleet
         .arg(binaries.join("conntrail-ship"))
         .arg(format!("--endpoints={}", options.endpoints))

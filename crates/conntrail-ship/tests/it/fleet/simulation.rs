@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `examples/fleet` with the shipper as it is shipped; returns what it printed.
+/// Runs `examples/fleet_simulation` with the shipper as it is shipped; returns what it printed.
 fn simulate(arguments: &[&str]) -> String {
     let shipper = Path::new(env!("CARGO_BIN_EXE_conntrail-ship"));
-    let program = shipper.with_file_name("examples").join("fleet");
+    let program = shipper.with_file_name("examples").join("fleet_simulation");
     assert!(
         program.exists(),
-        "{} is not there: `cargo build -p conntrail-ship --example fleet` builds it",
+        "{} is not there: `cargo build -p conntrail-ship --example fleet_simulation` builds it",
         program.display()
     );
     let mut command = Command::new(program);
