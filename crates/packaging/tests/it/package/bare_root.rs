@@ -39,6 +39,15 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
+    /// What was asked of the system beyond what makes the account and gives it the trail.
+    pub(crate) fn asked_beside_account(&self) -> Vec<&str> {
+        let of_account = ["dscl ", "chgrp ", "chmod ", "chown ", "stat "];
+        let asked = self.asked.iter().map(String::as_str);
+        asked
+            .filter(|it| !of_account.iter().any(|command| it.starts_with(command)))
+            .collect()
+    }
+
     #[track_caller]
     pub(crate) fn must_log(&self, words: &[&str]) {
         for words in words {
@@ -106,6 +115,19 @@ impl BareRoot {
     }
 
     /// The app's program.
+    /// A machine that has the account of the shipper's job, and lets it be given the trail.
+    pub(crate) fn account(&self) {
+        for command in ["chgrp", "chmod", "chown"] {
+            self.command(command, &[]);
+        }
+        self.command("stat", &[("-f", "wheel\n", 0)]);
+        let is_there = [
+            (". -read /Users/_conntrail UniqueID", "UniqueID: 499\n", 0),
+            (". -read /Groups/_conntrail", "PrimaryGroupID: 499\n", 0),
+        ];
+        self.command("dscl", &is_there);
+    }
+
     pub(crate) fn tool(&self, answers: &[Answer<'_>]) {
         self.fake(TOOL, "conntrail", answers);
     }

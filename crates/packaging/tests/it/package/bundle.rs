@@ -299,6 +299,7 @@ fn the_scripts_in_the_package_activate_only_what_is_managed() {
         let root = BareRoot::new();
         root.command("launchctl", &[]);
         root.command("sw_vers", &[("", "13.6", 0)]);
+        root.account();
         root.tool(&[("activate", "", 0)]);
         let ran = root.run(&script("Scripts/preinstall"), &["x.pkg", "/", "/"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -308,7 +309,7 @@ fn the_scripts_in_the_package_activate_only_what_is_managed() {
         let mut wanted: Vec<_> = bootout.collect();
         wanted.push("conntrail activate --only-if-managed --no-wait --timeout 60s".to_owned());
         wanted.extend(bootstrap);
-        assert_eq!(ran.asked, wanted);
+        assert_eq!(ran.asked_beside_account(), wanted);
     }
 }
 

@@ -24,27 +24,9 @@ fn machine(activation: Answer<'_>) -> BareRoot {
     let root = BareRoot::new();
     root.command("launchctl", &[]);
     root.command("sleep", &[]);
-    for command in ["chgrp", "chmod", "chown"] {
-        root.command(command, &[]);
-    }
-    root.command("stat", &[("-f", "wheel\n", 0)]);
-    root.command("dscl", ACCOUNT_IS_THERE);
+    root.account();
     root.tool(&[activation]);
     root
-}
-
-const ACCOUNT_IS_THERE: &[Answer<'_>] = &[
-    (". -read /Users/_conntrail UniqueID", "UniqueID: 499\n", 0),
-    (". -read /Groups/_conntrail", "PrimaryGroupID: 499\n", 0),
-];
-
-/// What was asked of the system beyond what makes the account and gives it the trail.
-fn without_account(ran: &Ran) -> Vec<&str> {
-    let of_account = ["dscl ", "chgrp ", "chmod ", "chown ", "stat "];
-    let asked = ran.asked.iter().map(String::as_str);
-    asked
-        .filter(|it| !of_account.iter().any(|command| it.starts_with(command)))
-        .collect()
 }
 
 const DONE: Answer<'_> = ("activate", "The extension is active.\n", 0);
@@ -60,7 +42,7 @@ fn the_extension_is_activated_where_the_tool_may_and_nobody_is_asked() {
     assert_eq!(ran.code, Some(0));
     // The job comes last: two requests for one extension would supersede each other.
     let done = [BOOTOUT, SHIP_BOOTOUT, ACTIVATE, BOOTSTRAP, SHIP_BOOTSTRAP];
-    assert_eq!(without_account(&ran), done);
+    assert_eq!(ran.asked_beside_account(), done);
     ran.must_log(&[
         "The extension is active.",
         "Activated",
@@ -86,7 +68,7 @@ fn every_end_of_the_activation_is_said_in_words_and_the_installation_succeeds() 
         let ran = install(&machine(("activate", "It says why.\n", code)));
         assert_eq!(ran.code, Some(0), "{code}");
         let done = [BOOTOUT, SHIP_BOOTOUT, ACTIVATE, BOOTSTRAP, SHIP_BOOTSTRAP];
-        assert_eq!(without_account(&ran), done, "{code}");
+        assert_eq!(ran.asked_beside_account(), done, "{code}");
         ran.must_log(&["It says why.", words]);
     }
 }
@@ -130,7 +112,7 @@ fn a_job_that_does_not_start_is_tried_again_and_then_left_to_the_next_start() {
     let tries = [
         BOOTSTRAP, "sleep 1", BOOTSTRAP, "sleep 2", BOOTSTRAP, "sleep 0",
     ];
-    assert_eq!(without_account(&ran)[3..9], tries);
+    assert_eq!(ran.asked_beside_account()[3..9], tries);
     ran.must_log(&["could not be started now"]);
 }
 
@@ -212,7 +194,7 @@ fn without_its_account_the_shipper_is_not_started_and_the_rest_is() {
         let ran = install(&root);
         assert_eq!(ran.code, Some(0));
         let done = [BOOTOUT, SHIP_BOOTOUT, ACTIVATE, BOOTSTRAP];
-        assert_eq!(without_account(&ran), done);
+        assert_eq!(ran.asked_beside_account(), done);
         ran.must_log(&["_conntrail could NOT be made", "upgrade is started"]);
     }
 }
