@@ -4,11 +4,12 @@
 //! words go to a log. Nothing relies on it: what comes to no good here is built again where it is
 //! needed, and complained about there. The plain run starts it too where a full one will follow.
 
-use super::needs::{self, Need};
+use super::needs;
 use super::report;
 use crate::bundle;
 use crate::engines;
 use crate::fuzz;
+use crate::macos;
 use crate::process;
 use crate::workspace::Workspace;
 use anyhow::Result;
@@ -41,10 +42,9 @@ impl Ahead {
     /// each other's way.
     pub(super) fn start(workspace: &Workspace) -> Result<Ahead> {
         // Whatever is missing is told where it is needed.
-        for need in [Need::Macos, Need::Fuzzer, Need::Kafka] {
-            if let Err(error) = need.install(workspace) {
-                println!("{error:#}");
-            }
+        let _ = (fuzz::prepare(), engines::compiler());
+        if let Err(error) = macos::install(workspace) {
+            println!("{error:#}");
         }
         let log = workspace.tools("logs")?.join(LOG);
         let log = File::options().create(true).append(true).open(log)?;
@@ -69,7 +69,8 @@ impl Ahead {
     }
 }
 
-/// `cargo xtask build-ahead`: everything that [`Need::is_built_ahead`], in the order of its use.
+/// `cargo xtask build-ahead`: what needs are built of that [`needs::Need::is_built_ahead`], in the
+/// order of their use.
 pub(crate) fn build(workspace: &Workspace) -> Result<ExitCode> {
     let alone = File::create(workspace.tools("")?.join(LOCK))?;
     alone.lock()?;

@@ -190,29 +190,6 @@ impl Need {
         }
     }
 
-    /// Installs what building it takes, and builds nothing.
-    pub(super) fn install(self, workspace: &Workspace) -> Result<Result<(), Missing>> {
-        match self {
-            Need::Macos => macos::install(workspace),
-            Need::Fuzzer => Ok(fuzz::prepare()),
-            Need::Kafka => Ok(engines::compiler()),
-            Need::Schema
-            | Need::Python
-            | Need::Apple
-            | Need::Clang
-            | Need::Mount
-            | Need::Nats
-            | Need::Clickhouse
-            | Need::Rotel
-            | Need::S3
-            | Need::Syslog
-            | Need::Fleet
-            | Need::Bundle
-            | Need::Release
-            | Need::Kernel => Ok(Ok(())),
-        }
-    }
-
     /// Gets it, or says why it cannot be had. The outer error is for what is broken rather than
     /// missing.
     pub(super) fn prepare(self, workspace: &Workspace) -> Result<Result<Variables, Missing>> {

@@ -8,6 +8,7 @@
 
 use super::Finding;
 use super::source::Tree;
+use semver::{Version, VersionReq};
 use std::collections::{BTreeMap, BTreeSet};
 use toml::{Table, Value};
 
@@ -229,23 +230,12 @@ fn joined(base: &str, path: &str) -> String {
     parts.join("/")
 }
 
-/// Whether a version meets a requirement as ours are written: `1`, `1.2`, `1.2.3`, `=1.2.3`. One
-/// that is written in another way is not judged.
+/// Whether a version meets a requirement; what is neither is not judged.
 fn is_met(requirement: &str, version: &str) -> bool {
-    if let Some(exact) = requirement.strip_prefix('=') {
-        return exact.trim() == version;
+    match (VersionReq::parse(requirement), Version::parse(version)) {
+        (Ok(requirement), Ok(version)) => requirement.matches(&version),
+        (Err(_), _) | (_, Err(_)) => true,
     }
-    let numbers = |text: &str| -> Option<Vec<u64>> {
-        let text = text.split(['-', '+']).next()?;
-        text.split('.').map(|it| it.parse().ok()).collect()
-    };
-    let (Some(least), Some(version)) = (numbers(requirement), numbers(version)) else {
-        return true;
-    };
-    // The first number that is not zero must stay; where all are, the last that is written.
-    let leading = least.iter().take_while(|it| **it == 0).count();
-    let same = (leading + 1).min(least.len());
-    version.iter().take(same).eq(least.iter().take(same)) && version >= least
 }
 
 #[cfg(test)]
