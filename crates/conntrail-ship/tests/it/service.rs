@@ -50,14 +50,19 @@ fn told_to_stop_it_ends_soon_though_a_destination_hangs_and_nothing_is_lost_or_t
     assert_eq!(place.declared(), []);
 }
 
+/// A shipper with much to write to a standard output that nobody reads, and to a lake.
+fn unread(place: &Place) -> Shipper {
+    let unread = "[destination.unread]\nbatch_age_max_ms = 50\n[destination.unread.file]\n";
+    configure(place, &[&lake(place, "lake", 50), unread]);
+    let mut writer = place.writer();
+    write(&mut writer, 1, 2_000);
+    Shipper::run_unread(place)
+}
+
 #[test]
 fn told_to_stop_it_ends_soon_though_nobody_reads_its_standard_output() {
     let place = Place::new();
-    let unread = "[destination.unread]\nbatch_age_max_ms = 50\n[destination.unread.file]\n";
-    configure(&place, &[&lake(&place, "lake", 50), unread]);
-    let mut writer = place.writer();
-    write(&mut writer, 1, 2_000);
-    let shipper = Shipper::run_unread(&place);
+    let shipper = unread(&place);
     until("the other destination", || place.rows().len() == 2_001);
     let (status, took, log) = shipper.stop();
     assert_eq!(status.code(), Some(0), "{log}");
@@ -68,11 +73,7 @@ fn told_to_stop_it_ends_soon_though_nobody_reads_its_standard_output() {
 #[test]
 fn a_destination_that_hangs_does_not_hold_up_another_configuration() {
     let place = Place::new();
-    let unread = "[destination.unread]\nbatch_age_max_ms = 50\n[destination.unread.file]\n";
-    configure(&place, &[&lake(&place, "lake", 50), unread]);
-    let mut writer = place.writer();
-    write(&mut writer, 1, 2_000);
-    let shipper = Shipper::run_unread(&place);
+    let shipper = unread(&place);
     until("a destination", || place.rows().len() == 2_001);
     let good = Collector::new(AT_ONCE);
     configure(&place, &[&good.destination("good", "")]);

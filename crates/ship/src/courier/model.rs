@@ -45,6 +45,18 @@ struct Trail {
 }
 
 impl Trail {
+    /// One with nothing in it.
+    fn new() -> Trail {
+        Trail {
+            device: Arc::new(Device::default()),
+            epoch: 1,
+            newest: 0,
+            lengths: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            rewritten: false,
+        }
+    }
+
     fn grow(&mut self, records: u64) {
         self.newest += records;
         self.lengths.insert(self.epoch, self.newest);
@@ -373,14 +385,7 @@ impl World {
 fn run(seed: u64, crashes: bool) {
     let mut dice = Dice(seed);
     let mut world = World::default();
-    let mut trail = Trail {
-        device: Arc::new(Device::default()),
-        epoch: 1,
-        newest: 0,
-        lengths: BTreeMap::new(),
-        gone: BTreeSet::new(),
-        rewritten: false,
-    };
+    let mut trail = Trail::new();
     trail.grow(dice.roll(300));
     let mut shipper = Shipper::start(None, seed);
     let mut starts = 0;
@@ -476,14 +481,7 @@ fn what_is_new_does_not_wait_for_what_is_behind() {
         is_calm: true,
         ..World::default()
     };
-    let mut trail = Trail {
-        device: Arc::new(Device::default()),
-        epoch: 1,
-        newest: 0,
-        lengths: BTreeMap::new(),
-        gone: BTreeSet::new(),
-        rewritten: false,
-    };
+    let mut trail = Trail::new();
     trail.grow(40 * JUMP);
     let mut shipper = Shipper::start(None, 5);
     let mut drained = None;
@@ -515,14 +513,7 @@ fn what_is_new_does_not_wait_for_what_is_behind() {
 fn what_is_behind_drains_though_new_records_would_take_every_place() {
     const STEPS_TO_ANSWER: u64 = 8;
     let mut shipper = Shipper::start(None, 1);
-    let mut trail = Trail {
-        device: Arc::new(Device::default()),
-        epoch: 1,
-        newest: 0,
-        lengths: BTreeMap::new(),
-        gone: BTreeSet::new(),
-        rewritten: false,
-    };
+    let mut trail = Trail::new();
     trail.grow(2 * JUMP);
     let mut under_way: VecDeque<(u64, PlanId)> = VecDeque::new();
     for step in 0..400 {
@@ -559,14 +550,7 @@ fn accounted(world: &World, sequence: u64) -> bool {
 #[test]
 fn where_everything_is_refused_nothing_is_given_up() {
     let mut shipper = Shipper::start(None, 1);
-    let mut trail = Trail {
-        device: Arc::new(Device::default()),
-        epoch: 1,
-        newest: 0,
-        lengths: BTreeMap::new(),
-        gone: BTreeSet::new(),
-        rewritten: false,
-    };
+    let mut trail = Trail::new();
     trail.grow(200);
     let mut now = Mono(0);
     for _ in 0..5_000 {
@@ -598,14 +582,7 @@ fn where_everything_is_refused_nothing_is_given_up() {
 fn what_may_have_arrived_is_declared_with_its_range_and_not_sent_again() {
     let mut shipper = Shipper::start(None, 1);
     let mut world = World::default();
-    let mut trail = Trail {
-        device: Arc::new(Device::default()),
-        epoch: 1,
-        newest: 0,
-        lengths: BTreeMap::new(),
-        gone: BTreeSet::new(),
-        rewritten: false,
-    };
+    let mut trail = Trail::new();
     trail.grow(7);
     assert!(shipper.round(&trail, &mut world, &mut Dice(3), false));
     let (_, id, _) = world.answers.pop_front().unwrap_or_else(|| {
@@ -631,14 +608,7 @@ fn what_may_have_arrived_is_declared_with_its_range_and_not_sent_again() {
 #[test]
 fn what_waits_begins_with_the_first_batch_that_is_not_acknowledged() {
     let mut shipper = Shipper::start(None, 1);
-    let mut trail = Trail {
-        device: Arc::new(Device::default()),
-        epoch: 1,
-        newest: 0,
-        lengths: BTreeMap::new(),
-        gone: BTreeSet::new(),
-        rewritten: false,
-    };
+    let mut trail = Trail::new();
     trail.grow(20);
     assert_eq!(shipper.courier.waiting(), None);
     shipper.courier.head(&Source::Recorder, trail.newest());
